@@ -1,0 +1,76 @@
+/* Every ceiling of the program, in one file. Bytes unless the name says otherwise. */
+#pragma once
+
+#include <glib.h>
+
+#define GP_KIB G_GUINT64_CONSTANT(1024)
+#define GP_MIB (GP_KIB * 1024)
+#define GP_GIB (GP_MIB * 1024)
+
+/* Documents. 4 MiB for manifest, config and payload is what containers/image allows. */
+#define GP_LIMIT_JSON_DEPTH 32
+#define GP_LIMIT_MANIFEST (4 * GP_MIB)
+#define GP_LIMIT_CONFIG (4 * GP_MIB)
+#define GP_LIMIT_SIGNATURE (4 * GP_MIB)
+#define GP_LIMIT_POLICY (1 * GP_MIB)
+#define GP_LIMIT_REGISTRIES (1 * GP_MIB)
+#define GP_LIMIT_AUTHFILE (1 * GP_MIB)
+#define GP_LIMIT_KEY (1 * GP_MIB)
+#define GP_LIMIT_TOKEN (1 * GP_MIB)
+#define GP_LIMIT_TAG_SIGNATURES 128 /* signatures of one image looked at, as lookaside's ceiling in containers/image   \
+                                     */
+#define GP_LIMIT_REFERRERS 64
+#define GP_LIMIT_BUNDLE (1 * GP_MIB)
+#define GP_LIMIT_REFERENCE 4096
+
+/* Images. */
+#define GP_LIMIT_LAYERS 500
+#define GP_LIMIT_INDEX_ENTRIES 1024
+#define GP_LIMIT_INDEX_DEPTH 2
+#define GP_LIMIT_BLOB (64 * GP_GIB)
+
+/* One layer, as unpacked. */
+#define GP_LIMIT_LAYER_BYTES (256 * GP_GIB)
+#define GP_LIMIT_LAYER_ENTRIES 4000000
+#define GP_LIMIT_LAYER_RATIO 1100 /* deflate tops out at 1032:1; applied beyond the first 64 MiB of output */
+#define GP_LIMIT_PATH 4095
+#define GP_LIMIT_NAME 255
+#define GP_LIMIT_PATH_DEPTH 128
+#define GP_LIMIT_LINK_TARGET 4095
+#define GP_LIMIT_XATTRS 128
+#define GP_LIMIT_XATTR_NAME 255
+#define GP_LIMIT_XATTR_VALUE (64 * GP_KIB)
+#define GP_LIMIT_XATTR_TOTAL (128 * GP_KIB)
+
+/* Workers. */
+#define GP_LIMIT_FRAME_DATA (256 * GP_KIB) /* a DATA frame of the unpack worker */
+#define GP_LIMIT_FRAME_ENTRY (256 * GP_KIB)
+#define GP_LIMIT_FETCH_REQUEST (64 * GP_KIB)
+#define GP_LIMIT_FETCH_REPLY (64 * GP_KIB)
+#define GP_LIMIT_HTTP_HEADERS (256 * GP_KIB)
+#define GP_LIMIT_REDIRECTS 10
+
+/* Time, in seconds. */
+#define GP_DEFAULT_TIMEOUT 1200 /* kata's agent.image_pull_timeout */
+#define GP_LIMIT_CONNECT_TIMEOUT 30
+#define GP_LIMIT_GPG_TIMEOUT 20
+#define GP_LIMIT_CLOCK_SKEW 300 /* how far in the future a GPG signature may be dated */
+#define GP_DEFAULT_PARALLEL 4
+#define GP_LIMIT_PARALLEL 32
+
+/* The writable layer. */
+#define GP_DEFAULT_RW_PERCENT 50 /* of physical memory, as tmpfs itself */
+
+/* The service. */
+#define GP_LIMIT_TTRPC_PAYLOAD (4 * GP_MIB) /* the largest message of ttrpc itself */
+#define GP_LIMIT_TTRPC_OVERHEAD (256 * GP_KIB) /* what decoding one message may allocate beyond its own length */
+#define GP_LIMIT_TTRPC_NAME 256             /* of a service or a method */
+#define GP_LIMIT_TTRPC_STATUS (8 * GP_KIB)  /* an error's text */
+
+/* An image's /etc/passwd or /etc/group; supplementary groups as Linux (NGROUPS_MAX). */
+#define GP_LIMIT_PASSWD (1 * GP_MIB)
+#define GP_LIMIT_GROUPS 65536
+#define GP_LIMIT_PULL_REPORT (1 * GP_MIB)   /* JSON of one pull */
+#define GP_LIMIT_CONNECTIONS 64             /* to the service at once */
+#define GP_LIMIT_RELAYED 1024               /* requests in flight at the upstream, for one connection */
+#define GP_DEFAULT_PULL_QUEUE 256           /* pulls that wait for their turn */
