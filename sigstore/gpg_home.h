@@ -1,0 +1,31 @@
+/* GnuPG for one verification: a home directory that nobody else has, gone afterwards, and a time limit that holds. */
+#pragma once
+
+#include <gpgme.h>
+#include <glib.h>
+
+typedef struct _GpGpgHome GpGpgHome;
+
+/* An empty home (0700, below TMPDIR if set, else /run when we are root, else /tmp), offline, without agent, keyserver
+ * or dirmngr, and without anything of the user's. All work in it, from now on, has @seconds together; then its GnuPG
+ * processes are killed.
+ * @program is the gpg binary, NULL for the system's. Thread-safe. Errors: INTERNAL, SPACE. */
+GpGpgHome *gp_gpg_home_new(const char *program, guint seconds, GError **error);
+
+/* Imports @keyring (binary or armoured); @what names it in errors. It must hold at least one public key and no secret
+ * one. Errors: KEY "no-usable-key: ", LIMIT "gpg-timeout: ". */
+gboolean gp_gpg_home_import(GpGpgHome *home, GBytes *keyring, const char *what, GError **error);
+
+/* TRUE if @fingerprint is of a primary key that was imported without an error. */
+gboolean gp_gpg_home_has_key(const GpGpgHome *home, const char *fingerprint);
+
+/* The context for gpgme operations; borrowed. */
+gpgme_ctx_t gp_gpg_home_context(GpGpgHome *home);
+
+/* To be asked after each operation: FALSE and a LIMIT error "gpg-timeout: " if the time is up, whatever the operation
+ * returned. */
+gboolean gp_gpg_home_in_time(GpGpgHome *home, GError **error);
+
+/* Kills what still runs in the home and removes it. */
+void gp_gpg_home_free(GpGpgHome *home);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpGpgHome, gp_gpg_home_free)

@@ -1,0 +1,23 @@
+/* A public key that a policy names, for cosign and transparency logs: SubjectPublicKeyInfo (RFC 5280 §4.1.2.7) in PEM
+ * (RFC 7468). */
+#pragma once
+
+#include <glib.h>
+
+typedef struct _GpPublicKey GpPublicKey;
+
+/* Exactly one "PUBLIC KEY" block and white space around it; P-256, P-384, P-521, RSA of 2048 to 4096 bits, Ed25519. The
+ * DER must be the one encoding that has no choices left (named curve, uncompressed point), so that a key has one id.
+ * @what names the key in errors. Errors: KEY. */
+GpPublicKey *gp_public_key_parse(GBytes *pem, const char *what, GError **error);
+
+/* TRUE if @signature is this key's over @data: ECDSA in DER with the curve's own hash, for P-384 and P-521 else with
+ * SHA-256 (cosign's bug 5092: it signs with either); RSA PKCS#1 v1.5 with SHA-256; Ed25519 (RFC 8032, not pre-hashed:
+ * OpenSSL 3.0 has no Ed25519ph). Anything malformed is just no signature. */
+gboolean gp_public_key_verifies(const GpPublicKey *key, GBytes *data, GBytes *signature);
+
+/* "sha256:<hex>" over the DER; borrowed. */
+const char *gp_public_key_id(const GpPublicKey *key);
+
+void gp_public_key_free(GpPublicKey *key);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpPublicKey, gp_public_key_free)
