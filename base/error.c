@@ -1,7 +1,6 @@
 #include "base/error.h"
 
 #include <errno.h>
-#include <gio/gio.h>
 
 static const GpErrorInfo table[GP_ERROR_N_CODES] = {
     [GP_ERROR_INTERNAL] = {"internal", 1, 13, FALSE},
@@ -57,24 +56,6 @@ void gp_set_errno(GError **error, int err, const char *format, ...)
 
     GpErrorCode code = err == ENOSPC || err == EDQUOT || err == ENOMEM ? GP_ERROR_SPACE : GP_ERROR_INTERNAL;
     g_set_error(error, GP_ERROR, code, "%s: %s", context, g_strerror(err));
-}
-
-void gp_propagate_foreign(GError **error, GError **foreign, GpErrorCode otherwise, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    g_autofree char *context = g_strdup_vprintf(format, arguments);
-    va_end(arguments);
-
-    g_autoptr(GError) cause = g_steal_pointer(foreign);
-    GpErrorCode code = otherwise;
-    if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_NO_SPACE))
-        code = GP_ERROR_SPACE;
-    else if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_CANCELLED))
-        code = GP_ERROR_CANCELLED;
-    else if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
-        code = GP_ERROR_NOT_FOUND;
-    g_set_error(error, GP_ERROR, code, "%s: %s", context, cause ? cause->message : "unknown error");
 }
 
 void gp_error_split(const GError *error, char **message, char **hint)

@@ -203,7 +203,7 @@ char *gp_json_path_index(const char *path, gsize index)
 
 char *gp_json_to_text(const json_t *value, gboolean pretty)
 {
-    char *text = json_dumps(value, JSON_ENCODE_ANY | (pretty ? JSON_INDENT(2) : JSON_COMPACT));
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6) | (pretty ? JSON_INDENT(2) : JSON_COMPACT));
     char *copy = g_strdup(text);
     free(text);
     return copy;
