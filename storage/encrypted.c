@@ -1,0 +1,67 @@
+#include "storage/encrypted.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "base/error.h"
+
+/* Device stacks are a few levels; a loop in a strange sysfs must end. */
+#define MAX_DEPTH 16
+#define HINT "\nFor debugging on a plain disk: --allow-unencrypted-store."
+
+/* device-mapper names the target's owner in the UUID: "CRYPT-LUKS2-…", "CRYPT-PLAIN-…". */
+static gboolean is_crypt(const char *directory)
+{
+    g_autofree char *path = g_build_filename(directory, "dm", "uuid", NULL);
+    g_autofree char *uuid = NULL;
+    return g_file_get_contents(path, &uuid, NULL, NULL) && g_str_has_prefix(uuid, "CRYPT-");
+}
+
+/* A device that is not dm-crypt itself is encrypted if everything that it is made of is. */
+static gboolean check_directory(const char *directory, guint depth, GError **error)
+{
+    if (is_crypt(directory))
+        return TRUE;
+    g_autofree char *slaves = g_build_filename(directory, "slaves", NULL);
+    g_autoptr(GDir) dir = depth < MAX_DEPTH ? g_dir_open(slaves, 0, NULL) : NULL;
+    const char *name;
+    guint count = 0;
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *slave = g_build_filename(slaves, name, NULL);
+        count++;
+        if (!check_directory(slave, depth + 1, error))
+            return FALSE;
+    }
+    if (count > 0)
+        return TRUE;
+    g_autofree char *resolved = realpath(directory, NULL);
+    g_autofree char *device = g_path_get_basename(resolved ? resolved : directory);
+    g_set_error(
+        error, GP_ERROR, GP_ERROR_UNSUPPORTED, "the store is on %s, which is not encrypted (no dm-crypt)" HINT, device);
+    return FALSE;
+}
+
+gboolean gp_encrypted_device(const char *sysfs, guint major_number, guint minor_number, GError **error)
+{
+    g_autofree char *directory = g_strdup_printf("%s/dev/block/%u:%u", sysfs, major_number, minor_number);
+    if (major_number == 0 || !g_file_test(directory, G_FILE_TEST_IS_DIR)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
+            "the store is on no block device (%u:%u), so not on dm-crypt" HINT, major_number, minor_number);
+        return FALSE;
+    }
+    return check_directory(directory, 0, error);
+}
+
+gboolean gp_encrypted_check(const char *path, GError **error)
+{
+    struct stat st;
+    if (stat(path, &st) < 0) {
+        gp_set_errno(error, errno, "store %s", path);
+        return FALSE;
+    }
+    if (gp_encrypted_device("/sys", major(st.st_dev), minor(st.st_dev), error))
+        return TRUE;
+    g_prefix_error(error, "store %s: ", path);
+    return FALSE;
+}

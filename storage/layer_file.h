@@ -1,0 +1,31 @@
+/* The regular file that is being written: content, hash of its object, attributes, links. Used by the layer writer
+ * alone. */
+#pragma once
+
+#include <glib.h>
+
+#include "base/digest.h"
+#include "storage/layer_disk.h"
+
+typedef struct {
+    int fd; /* -1: none, or content that goes nowhere (see gp_layer_file_discard) */
+    gboolean open;
+    GpNode *node;
+    GpHasher *hasher;
+    guint64 size, at; /* announced; written and hashed so far */
+} GpLayerFile;
+
+/* Creates @node's file, whose inode is filled, in the current directory of @disk. Errors: SPACE, INTERNAL and those of
+ * the attributes. */
+gboolean gp_layer_file_open(GpLayerFile *file, GpLayerDisk *disk, GpNode *node, GError **error);
+
+/* Content of @size bytes is expected and belongs to an entry that leaves no file, a whiteout say. */
+void gp_layer_file_discard(GpLayerFile *file, guint64 size);
+
+/* A piece of content. Errors: SANDBOX when the worker goes back, or beyond what it announced; SPACE, INTERNAL. */
+gboolean gp_layer_file_write(GpLayerFile *file, guint64 offset, const guint8 *data, gsize length, GError **error);
+
+/* Completes the file, if there is one: what was not written is a hole; attributes; object. */
+gboolean gp_layer_file_close(GpLayerFile *file, GpLayerDisk *disk, int objects_fd, GError **error);
+
+void gp_layer_file_clear(GpLayerFile *file);

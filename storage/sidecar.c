@@ -1,0 +1,376 @@
+/* The sidecar: a layer's tree as text, one line an entry. See gp_layer_tree_serialize() in storage/layer_tree.h. Depth
+ * first, the names of a directory in the order of their bytes:
+ *
+ * guest-pull-layer 1
+ * PATH TYPE MODE UID GID SECONDS.NANOSECONDS FLAGS EXTRA [xattr:NAME=HEX …]
+ *
+ * PATH is percent-encoded and "." for the root; TYPE one of d f l c b p w (w: whiteout) and h for a further name of the
+ * entry that EXTRA names. EXTRA: size:object for files, object:target for links, major:minor for devices, - otherwise.
+ */
+#include "storage/layer_tree.h"
+
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/limits.h"
+
+#define FIRST_LINE "guest-pull-layer 1\n"
+
+/* ---- writing */
+
+static void append_encoded(GString *out, const char *bytes)
+{
+    for (const guint8 *p = (const guint8 *) bytes; *p; p++) {
+        if (g_ascii_isalnum(*p) || strchr("/._-+@,", (char) *p))
+            g_string_append_c(out, (char) *p);
+        else
+            g_string_append_printf(out, "%%%02x", *p);
+    }
+}
+
+static void append_hex(GString *out, const guint8 *bytes, gsize length)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (gsize i = 0; i < length; i++) {
+        g_string_append_c(out, digits[bytes[i] >> 4]);
+        g_string_append_c(out, digits[bytes[i] & 15]);
+    }
+}
+
+static char type_letter(const GpInode *inode)
+{
+    if (inode->whiteout)
+        return 'w';
+    switch (inode->mode & S_IFMT) {
+    case S_IFDIR:
+        return 'd';
+    case S_IFREG:
+        return 'f';
+    case S_IFLNK:
+        return 'l';
+    case S_IFCHR:
+        return 'c';
+    case S_IFBLK:
+        return 'b';
+    default:
+        return 'p';
+    }
+}
+
+static void append_extra(GString *out, const GpInode *inode, char type)
+{
+    if (type == 'f') {
+        g_string_append_printf(out, " %" G_GUINT64_FORMAT ":", inode->size);
+        append_hex(out, inode->object, sizeof inode->object);
+    } else if (type == 'l') {
+        g_string_append_c(out, ' ');
+        append_hex(out, inode->object, sizeof inode->object);
+        g_string_append_c(out, ':');
+        append_encoded(out, inode->symlink);
+    } else if (type == 'c' || type == 'b') {
+        g_string_append_printf(out, " %u:%u", inode->rdev_major, inode->rdev_minor);
+    } else {
+        g_string_append(out, " -");
+    }
+}
+
+static void append_line(GString *out, const char *path, const GpInode *inode, GHashTable *first_names)
+{
+    append_encoded(out, *path ? path : ".");
+    const char *first = inode->references > 1 ? g_hash_table_lookup(first_names, inode) : NULL;
+    if (first) {
+        g_string_append(out, " h ");
+        append_encoded(out, first);
+        g_string_append_c(out, '\n');
+        return;
+    }
+    if (inode->references > 1)
+        g_hash_table_insert(first_names, (gpointer) (guintptr) inode, g_strdup(path));
+    char type = type_letter(inode);
+    g_string_append_printf(out, " %c %o %u %u %" G_GINT64_FORMAT ".%09ld %s%s", type, inode->mode & 07777u, inode->uid,
+        inode->gid, (gint64) inode->mtime.tv_sec, inode->mtime.tv_nsec, inode->opaque ? "o" : "",
+        inode->implied ? "i" : "");
+    if (!inode->opaque && !inode->implied)
+        g_string_append_c(out, '-');
+    append_extra(out, inode, type);
+    for (guint i = 0; inode->xattrs && i < inode->xattrs->len; i++) {
+        const GpXattr *xattr = &g_array_index(inode->xattrs, GpXattr, i);
+        g_string_append(out, " xattr:");
+        append_encoded(out, xattr->name);
+        g_string_append_c(out, '=');
+        append_hex(out, xattr->value, xattr->size);
+    }
+    g_string_append_c(out, '\n');
+}
+
+static gint by_name(gconstpointer a, gconstpointer b)
+{
+    return strcmp((*(GpNode *const *) a)->name, (*(GpNode *const *) b)->name);
+}
+
+static void append_node(GString *out, GString *path, const GpNode *node, GHashTable *first_names)
+{
+    append_line(out, path->str, node->inode, first_names);
+    if (!node->children)
+        return;
+    g_autoptr(GPtrArray) sorted = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer child;
+    g_hash_table_iter_init(&iter, node->children);
+    while (g_hash_table_iter_next(&iter, NULL, &child))
+        g_ptr_array_add(sorted, child);
+    g_ptr_array_sort(sorted, by_name);
+    for (guint i = 0; i < sorted->len; i++) {
+        gsize before = path->len;
+        if (before)
+            g_string_append_c(path, '/');
+        g_string_append(path, ((GpNode *) sorted->pdata[i])->name);
+        append_node(out, path, sorted->pdata[i], first_names);
+        g_string_truncate(path, before);
+    }
+}
+
+GBytes *gp_layer_tree_serialize(const GpLayerTree *tree)
+{
+    g_autoptr(GHashTable) first_names = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    g_autoptr(GString) path = g_string_new(NULL);
+    GString *out = g_string_new(FIRST_LINE);
+    append_node(out, path, tree->root, first_names);
+    return g_string_free_to_bytes(out);
+}
+
+/* ---- reading */
+
+static char *decode(const char *text)
+{
+    GString *out = g_string_new(NULL);
+    for (const char *p = text; *p; p++) {
+        if (*p != '%') {
+            g_string_append_c(out, *p);
+            continue;
+        }
+        int high = g_ascii_xdigit_value(p[1]), low = high < 0 ? -1 : g_ascii_xdigit_value(p[2]);
+        if (low < 0 || (high == 0 && low == 0)) {
+            g_string_free(out, TRUE);
+            return NULL;
+        }
+        g_string_append_c(out, (char) (high << 4 | low));
+        p += 2;
+    }
+    return g_string_free(out, FALSE);
+}
+
+/* Pairs of hex digits; allocated even when there are none. */
+static guint8 *decode_hex(const char *text, gsize *length)
+{
+    gsize digits = strlen(text);
+    g_autofree guint8 *bytes = g_malloc(digits / 2 + 1);
+    if (digits % 2)
+        return NULL;
+    for (gsize i = 0; i < digits; i += 2) {
+        int high = g_ascii_xdigit_value(text[i]), low = g_ascii_xdigit_value(text[i + 1]);
+        if (high < 0 || low < 0)
+            return NULL;
+        bytes[i / 2] = (guint8) (high << 4 | low);
+    }
+    *length = digits / 2;
+    return g_steal_pointer(&bytes);
+}
+
+static gboolean read_object(const char *hex, GpInode *inode)
+{
+    gsize length = 0;
+    g_autofree guint8 *bytes = decode_hex(hex, &length);
+    if (!bytes || length != sizeof inode->object)
+        return FALSE;
+    memcpy(inode->object, bytes, length);
+    inode->has_object = TRUE;
+    return TRUE;
+}
+
+static gboolean read_extra(char type, char *extra, GpInode *inode)
+{
+    char *colon = strchr(extra, ':');
+    if (type == 'd' || type == 'p' || type == 'w')
+        return g_str_equal(extra, "-");
+    if (!colon)
+        return FALSE;
+    *colon = '\0';
+    guint64 first = 0, second = 0;
+    if (type == 'l') {
+        inode->symlink = decode(colon + 1);
+        return inode->symlink && read_object(extra, inode);
+    }
+    if (!g_ascii_string_to_unsigned(extra, 10, 0, G_MAXUINT64, &first, NULL))
+        return FALSE;
+    if (type == 'f') {
+        inode->size = first;
+        return read_object(colon + 1, inode);
+    }
+    inode->rdev_major = (guint32) first;
+    if (!g_ascii_string_to_unsigned(colon + 1, 10, 0, G_MAXUINT32, &second, NULL))
+        return FALSE;
+    inode->rdev_minor = (guint32) second;
+    return TRUE;
+}
+
+static gboolean read_xattr(const char *word, GpInode *inode)
+{
+    if (!g_str_has_prefix(word, "xattr:"))
+        return FALSE;
+    g_auto(GStrv) parts = g_strsplit(word + strlen("xattr:"), "=", 2);
+    if (g_strv_length(parts) != 2)
+        return FALSE;
+    gsize size = 0;
+    g_autofree guint8 *value = decode_hex(parts[1], &size);
+    g_autofree char *name = decode(parts[0]);
+    if (!value || !name || (inode->xattrs && inode->xattrs->len >= GP_LIMIT_XATTRS))
+        return FALSE;
+    if (!inode->xattrs)
+        inode->xattrs = gp_xattrs_new();
+    gp_xattrs_add(inode->xattrs, name, value, size);
+    return TRUE;
+}
+
+static gboolean read_time(const char *text, struct timespec *time)
+{
+    g_auto(GStrv) parts = g_strsplit(text, ".", 2);
+    gint64 seconds;
+    guint64 nanoseconds;
+    if (g_strv_length(parts) != 2 || strlen(parts[1]) != 9 ||
+        !g_ascii_string_to_signed(parts[0], 10, G_MININT64, G_MAXINT64, &seconds, NULL) ||
+        !g_ascii_string_to_unsigned(parts[1], 10, 0, 999999999, &nanoseconds, NULL))
+        return FALSE;
+    time->tv_sec = seconds;
+    time->tv_nsec = (long) nanoseconds;
+    return TRUE;
+}
+
+static gboolean read_type(char type, guint64 mode, GpInode *inode)
+{
+    static const struct {
+        char letter;
+        mode_t type;
+    } types[] = {
+        {'d', S_IFDIR}, {'f', S_IFREG}, {'l', S_IFLNK}, {'c', S_IFCHR}, {'b', S_IFBLK}, {'p', S_IFIFO}, {'w', S_IFCHR}};
+    for (gsize i = 0; i < G_N_ELEMENTS(types); i++)
+        if (types[i].letter == type) {
+            inode->mode = types[i].type | (mode_t) mode;
+            inode->whiteout = type == 'w';
+            return TRUE;
+        }
+    return FALSE;
+}
+
+/* The words behind the path of a line that is no further hard link. */
+static gboolean read_inode(char **words, GpInode *inode)
+{
+    guint64 mode, uid, gid;
+    if (g_strv_length(words) < 7 || strlen(words[0]) != 1 ||
+        !g_ascii_string_to_unsigned(words[1], 8, 0, 07777, &mode, NULL) ||
+        !g_ascii_string_to_unsigned(words[2], 10, 0, G_MAXUINT32, &uid, NULL) ||
+        !g_ascii_string_to_unsigned(words[3], 10, 0, G_MAXUINT32, &gid, NULL) || !read_time(words[4], &inode->mtime) ||
+        !read_type(words[0][0], mode, inode) || !read_extra(words[0][0], words[6], inode))
+        return FALSE;
+    inode->uid = (guint32) uid;
+    inode->gid = (guint32) gid;
+    inode->opaque = strchr(words[5], 'o') != NULL;
+    inode->implied = strchr(words[5], 'i') != NULL;
+    for (char **word = words + 7; *word; word++)
+        if (!read_xattr(*word, inode))
+            return FALSE;
+    return TRUE;
+}
+
+/* Where a line's entry belongs. NULL: the path is malformed or too long, or its directory is not there. */
+static GpNode *find_parent(const GpLayerTree *tree, char *path, const char **name)
+{
+    guint depth = 1;
+    for (const char *p = path; *p; p++)
+        depth += *p == '/';
+    char *slash = strrchr(path, '/');
+    *name = slash ? slash + 1 : path;
+    if (depth > GP_LIMIT_PATH_DEPTH || !**name || strlen(*name) > GP_LIMIT_NAME || g_str_equal(*name, ".") ||
+        g_str_equal(*name, ".."))
+        return NULL;
+    if (!slash)
+        return tree->root;
+    *slash = '\0';
+    GpNode *parent = gp_layer_tree_find(tree, path);
+    return parent && S_ISDIR(parent->inode->mode) ? parent : NULL;
+}
+
+static gboolean read_line(GpLayerTree *tree, const char *line)
+{
+    g_auto(GStrv) words = g_strsplit(line, " ", 0);
+    if (g_strv_length(words) < 3)
+        return FALSE;
+    if (g_str_equal(words[0], "."))
+        return words[1][0] == 'd' && !tree->root->inode->mode && read_inode(words + 1, tree->root->inode);
+    g_autofree char *path = decode(words[0]);
+    const char *name;
+    GpNode *parent = path && tree->entries < GP_LIMIT_LAYER_ENTRIES ? find_parent(tree, path, &name) : NULL;
+    if (!parent || (parent->children && g_hash_table_contains(parent->children, name)))
+        return FALSE;
+    if (!g_str_equal(words[1], "h")) {
+        GpNode *node = gp_layer_tree_add(tree, parent, name, NULL);
+        gboolean ok = read_inode(words + 1, node->inode);
+        tree->bytes += S_ISREG(node->inode->mode) ? node->inode->size : 0;
+        return ok;
+    }
+    g_autofree char *target = decode(words[2]);
+    GpNode *first = target && !words[3] ? gp_layer_tree_find(tree, target) : NULL;
+    return first && !S_ISDIR(first->inode->mode) && gp_layer_tree_add(tree, parent, name, first->inode);
+}
+
+static gboolean malformed(guint64 line, const char *how, GError **error)
+{
+    g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "layer sidecar: line %" G_GUINT64_FORMAT " %s", line, how);
+    return FALSE;
+}
+
+static gboolean read_lines(GpLayerTree *tree, const char *at, const char *end, GError **error)
+{
+    for (guint64 number = 2; at < end; number++) {
+        const char *line_end = memchr(at, '\n', (gsize) (end - at));
+        g_autofree char *line = g_strndup(at, (gsize) (line_end - at));
+        if (!read_line(tree, line))
+            return malformed(number, "is malformed", error);
+        at = line_end + 1;
+    }
+    return TRUE;
+}
+
+/* What a tree is written as is the only spelling of it: no second one for a number, an escape or an order. */
+static gboolean check_spelling(const GpLayerTree *tree, GBytes *text, GError **error)
+{
+    g_autoptr(GBytes) canonical = gp_layer_tree_serialize(tree);
+    gsize length, expected_length;
+    const char *data = g_bytes_get_data(text, &length), *expected = g_bytes_get_data(canonical, &expected_length);
+    guint64 line = 1;
+    gsize same = 0;
+    for (; same < MIN(length, expected_length) && data[same] == expected[same]; same++)
+        line += data[same] == '\n';
+    return (same == length && same == expected_length) || malformed(line, "is not spelled as we write it", error);
+}
+
+GpLayerTree *gp_layer_tree_parse(GBytes *text, GError **error)
+{
+    gsize length;
+    const char *data = g_bytes_get_data(text, &length);
+    gsize head = strlen(FIRST_LINE);
+    if (length < head || memcmp(data, FIRST_LINE, head) != 0 || data[length - 1] != '\n') {
+        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "layer sidecar: not one of ours");
+        return NULL;
+    }
+    g_autoptr(GpLayerTree) tree = gp_layer_tree_new();
+    tree->root->inode->implied = FALSE;
+    tree->root->inode->mode = 0; /* until its line */
+    if (!read_lines(tree, data + head, data + length, error))
+        return NULL;
+    if (!tree->root->inode->mode) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "layer sidecar: the root directory is missing");
+        return NULL;
+    }
+    return check_spelling(tree, text, error) ? g_steal_pointer(&tree) : NULL;
+}

@@ -1,0 +1,312 @@
+#include "storage/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/limits.h"
+#include "storage/encrypted.h"
+#include "storage/store_internal.h"
+
+#define LOCK_WAIT 60
+
+char *gp_store_file_name(const GpDigest *digest)
+{
+    g_autofree char *hex = gp_digest_to_hex(digest);
+    return g_strconcat(gp_digest_algorithm_name(digest->algorithm), "-", hex, NULL);
+}
+
+char *gp_store_ref(const char *kind, const GpDigest *digest)
+{
+    g_autofree char *hex = gp_digest_to_hex(digest);
+    return g_strconcat(kind, "/", gp_digest_algorithm_name(digest->algorithm), "/", hex, NULL);
+}
+
+gboolean gp_store_ref_digest(const char *kind, const char *ref, GpDigest *digest)
+{
+    g_auto(GStrv) parts = g_strsplit(ref, "/", 0);
+    if (g_strv_length(parts) != 3 || !g_str_equal(parts[0], kind))
+        return FALSE;
+    g_autofree char *text = g_strconcat(parts[1], ":", parts[2], NULL);
+    return gp_digest_parse(text, digest, NULL);
+}
+
+gboolean gp_store_flock(int fd, int operation, guint seconds)
+{
+    gint64 end = g_get_monotonic_time() + (gint64) seconds * G_USEC_PER_SEC;
+    while (flock(fd, operation | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return FALSE;
+        if (g_get_monotonic_time() >= end) {
+            errno = EWOULDBLOCK;
+            return FALSE;
+        }
+        g_usleep(20000);
+    }
+    return TRUE;
+}
+
+/* ---- opening */
+
+static gboolean make_directory(GpStore *store, const char *name, GError **error)
+{
+    if (mkdirat(store->fd, name, 0700) == 0 || errno == EEXIST)
+        return TRUE;
+    gp_set_errno(error, errno, "store %s: creating %s", store->path, name);
+    return FALSE;
+}
+
+int gp_store_lock_writing(GpStore *store, GError **error)
+{
+    GP_AUTOFD int fd = openat(store->fd, "locks/writing", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0 && gp_store_flock(fd, LOCK_EX, LOCK_WAIT))
+        return gp_steal_fd(&fd);
+    if (fd >= 0 && errno == EWOULDBLOCK)
+        g_set_error(error, GP_ERROR, GP_ERROR_CANCELLED,
+            "store %s: another process has held locks/writing for more than %d s\nTry again later.", store->path,
+            LOCK_WAIT);
+    else
+        gp_set_errno(error, errno, "store %s: locks/writing", store->path);
+    return -1;
+}
+
+static gboolean take_lock(GpStore *store, GError **error)
+{
+    GpStoreMode mode = store->mode;
+    int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (mode == GP_STORE_WRITE ? O_CREAT : 0);
+    store->lock_fd = openat(store->fd, "lock", flags, 0600);
+    if (store->lock_fd < 0 && mode == GP_STORE_READ)
+        store->lock_fd = openat(store->fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (store->lock_fd < 0 && errno == ENOENT) {
+        g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "store %s: nothing was pulled into it", store->path);
+        return FALSE;
+    }
+    if (store->lock_fd < 0) {
+        gp_set_errno(error, errno, "store %s: lock", store->path);
+        return FALSE;
+    }
+    if (gp_store_flock(store->lock_fd, mode == GP_STORE_EXCLUSIVE ? LOCK_EX : LOCK_SH, LOCK_WAIT))
+        return TRUE;
+    if (errno == EWOULDBLOCK)
+        g_set_error(error, GP_ERROR, GP_ERROR_CANCELLED,
+            "store %s: another process has held its lock for more than %d s\nTry again later, or look who has %s/lock open.",
+            store->path, LOCK_WAIT, store->path);
+    else
+        gp_set_errno(error, errno, "store %s: lock", store->path);
+    return FALSE;
+}
+
+/* Others' write permission would let them exchange what was verified. */
+static gboolean check_directory(const GpStore *store, GError **error)
+{
+    struct stat st;
+    if (fstat(store->fd, &st) < 0) {
+        gp_set_errno(error, errno, "store %s", store->path);
+        return FALSE;
+    }
+    if (st.st_uid == geteuid() && !(st.st_mode & (S_IWGRP | S_IWOTH)))
+        return TRUE;
+    g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
+        "store %s: belongs to user %u with mode %04o, so others could change it\nchown and chmod 0700 the directory.",
+        store->path, st.st_uid, st.st_mode & 07777);
+    return FALSE;
+}
+
+/* libostree keeps some percent of a filesystem free by itself; who sizes the encrypted volume decides that here. */
+static gboolean configure_repository(OstreeRepo *repo, GError **error)
+{
+    g_autoptr(GKeyFile) config = ostree_repo_copy_config(repo);
+    g_key_file_set_string(config, "core", "min-free-space-percent", "0");
+    return ostree_repo_write_config(repo, config, error);
+}
+
+/* Made under another name, so that whoever is killed on the way leaves no half repository. libostree would give it 0755:
+ * nobody else may reach the set-user-id files of an image. */
+static gboolean make_repository(GpStore *store, GError **error)
+{
+    GP_AUTOFD int lock = gp_store_lock_writing(store, error);
+    if (lock < 0)
+        return FALSE;
+    if (faccessat(store->fd, "repo", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return TRUE;
+    if (!gp_remove_tree(store->fd, "repo.new", error) || !make_directory(store, "repo.new", error))
+        return FALSE;
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(OstreeRepo) repo =
+        ostree_repo_create_at(store->fd, "repo.new", OSTREE_REPO_MODE_BARE, NULL, NULL, &cause);
+    if (!repo || !configure_repository(repo, &cause)) {
+        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store %s: making the repository", store->path);
+        return FALSE;
+    }
+    if (renameat(store->fd, "repo.new", store->fd, "repo") == 0)
+        return TRUE;
+    gp_set_errno(error, errno, "store %s: making the repository", store->path);
+    return FALSE;
+}
+
+static gboolean open_repository(GpStore *store, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    store->repo = ostree_repo_open_at(store->fd, "repo", NULL, &cause);
+    if (!store->repo) {
+        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store %s", store->path);
+        return FALSE;
+    }
+    ostree_repo_set_disable_fsync(store->repo, TRUE);
+    store->objects_fd = openat(ostree_repo_get_dfd(store->repo), "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (store->objects_fd < 0)
+        gp_set_errno(error, errno, "store %s: objects", store->path);
+    return store->objects_fd >= 0;
+}
+
+static gboolean prepare(GpStore *store, GError **error)
+{
+    if (store->mode == GP_STORE_WRITE &&
+        (!check_directory(store, error) || !make_directory(store, "layers", error) ||
+            !make_directory(store, "staging", error) || !make_directory(store, "locks", error) ||
+            !make_repository(store, error)))
+        return FALSE;
+    if (!open_repository(store, error))
+        return FALSE;
+    if (store->mode != GP_STORE_READ)
+        gp_store_sweep(store);
+    return TRUE;
+}
+
+GpStore *gp_store_open(const char *path, GpStoreMode mode, gboolean allow_unencrypted, GError **error)
+{
+    g_autoptr(GpStore) store = g_new0(GpStore, 1);
+    g_mutex_init(&store->lock);
+    store->fd = store->lock_fd = store->objects_fd = -1;
+    store->mode = mode;
+    store->path = g_canonicalize_filename(path, NULL);
+    if (mode == GP_STORE_WRITE && !gp_mkdir_p(store->path, 0700, error))
+        return NULL;
+    store->fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (store->fd < 0) {
+        int err = errno;
+        if (err == ENOENT)
+            g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "store %s: nothing was pulled into it", store->path);
+        else
+            gp_set_errno(error, err, "store %s", store->path);
+        return NULL;
+    }
+    if (mode == GP_STORE_WRITE && !allow_unencrypted && !gp_encrypted_check(store->path, error))
+        return NULL;
+    if (!take_lock(store, error) || !prepare(store, error))
+        return NULL;
+    return g_steal_pointer(&store);
+}
+
+void gp_store_free(GpStore *store)
+{
+    if (!store)
+        return;
+    if (store->repo)
+        gp_store_collect(store);
+    g_clear_object(&store->repo);
+    gp_close_fd(&store->objects_fd);
+    gp_close_fd(&store->fd);
+    gp_close_fd(&store->lock_fd);
+    g_mutex_clear(&store->lock);
+    g_free(store->path);
+    g_free(store);
+}
+
+int gp_store_objects_fd(GpStore *store)
+{
+    return store->objects_fd;
+}
+
+/* ---- looking */
+
+gboolean gp_store_has_layer(GpStore *store, const GpDigest *blob)
+{
+    g_autofree char *ref = gp_store_ref("repo/refs/heads/layer", blob);
+    g_autofree char *name = gp_store_file_name(blob);
+    g_autofree char *root = g_build_filename("layers", name, "root", NULL);
+    return faccessat(store->fd, ref, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
+           faccessat(store->fd, root, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+int gp_store_open_layer_root(GpStore *store, const GpDigest *blob, GError **error)
+{
+    g_autofree char *name = gp_store_file_name(blob);
+    g_autofree char *root = g_build_filename("layers", name, "root", NULL);
+    int fd = openat(store->fd, root, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        g_set_error(error, GP_ERROR, errno == ENOENT ? GP_ERROR_NOT_FOUND : GP_ERROR_INTERNAL, "store: layer %s: %s",
+            name, g_strerror(errno));
+    return fd;
+}
+
+gboolean gp_store_load(GpStore *store, const char *ref, char **commit, GVariant **metadata, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GVariant) variant = NULL;
+    g_autofree char *checksum = NULL;
+    g_mutex_lock(&store->lock);
+    gboolean ok = ostree_repo_resolve_rev(store->repo, ref, FALSE, &checksum, &cause) &&
+                  ostree_repo_load_commit(store->repo, checksum, &variant, NULL, &cause);
+    g_mutex_unlock(&store->lock);
+    if (!ok) {
+        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store: %s", ref);
+        return FALSE;
+    }
+    *metadata = g_variant_get_child_value(variant, 0);
+    *commit = g_steal_pointer(&checksum);
+    return TRUE;
+}
+
+GBytes *gp_store_read_file(GpStore *store, const char *commit, const char *name, gsize max, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GFile) root = NULL;
+    g_autoptr(GFile) file = NULL;
+    g_autoptr(GInputStream) stream = NULL;
+    GBytes *bytes = NULL;
+    g_mutex_lock(&store->lock);
+    if (ostree_repo_read_commit(store->repo, commit, &root, NULL, NULL, &cause)) {
+        file = g_file_get_child(root, name);
+        stream = (GInputStream *) g_file_read(file, NULL, &cause);
+    }
+    g_autoptr(GOutputStream) memory = stream ? g_memory_output_stream_new_resizable() : NULL;
+    if (memory && g_output_stream_splice(memory, stream, G_OUTPUT_STREAM_SPLICE_CLOSE_TARGET, NULL, &cause) >= 0)
+        bytes = g_memory_output_stream_steal_as_bytes(G_MEMORY_OUTPUT_STREAM(memory));
+    g_mutex_unlock(&store->lock);
+    if (!bytes)
+        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store: %s of commit %s", name, commit);
+    else if (g_bytes_get_size(bytes) > max) {
+        g_clear_pointer(&bytes, g_bytes_unref);
+        g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "store: %s of commit %s is too big", name, commit);
+    }
+    return bytes;
+}
+
+GArray *gp_store_list(GpStore *store, const char *kind, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GHashTable) refs = NULL;
+    g_mutex_lock(&store->lock);
+    gboolean ok =
+        ostree_repo_list_refs_ext(store->repo, kind, &refs, OSTREE_REPO_LIST_REFS_EXT_EXCLUDE_REMOTES, NULL, &cause);
+    g_mutex_unlock(&store->lock);
+    if (!ok) {
+        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store: listing refs");
+        return NULL;
+    }
+    GArray *digests = g_array_new(FALSE, FALSE, sizeof(GpDigest));
+    GHashTableIter iter;
+    gpointer ref;
+    g_hash_table_iter_init(&iter, refs);
+    while (g_hash_table_iter_next(&iter, &ref, NULL)) {
+        GpDigest digest;
+        if (gp_store_ref_digest(kind, ref, &digest))
+            g_array_append_val(digests, digest);
+    }
+    return digests;
+}

@@ -1,0 +1,82 @@
+/* The content store: a bare libostree repository and one directory per layer, on the encrypted volume. Layers are named
+ * by blob digest (what the puller itself hashed), images by manifest digest. Many processes may use one store. */
+#pragma once
+
+#include <glib.h>
+
+#include "base/digest.h"
+#include "storage/layer_tree.h"
+
+typedef struct _GpStore GpStore;
+
+typedef enum {
+    GP_STORE_READ = 0,      /* must exist; shared lock */
+    GP_STORE_WRITE = 1,     /* created if missing; shared lock */
+    GP_STORE_EXCLUSIVE = 2, /* for rm and prune: nobody else has it open */
+} GpStoreMode;
+
+/* Opens the store at @path. Without @allow_unencrypted a WRITE open demands that the directory sits on dm-crypt
+ * (UNSUPPORTED, naming the option). Leftovers of dead processes (staging directories whose lock nobody holds) are
+ * removed. Errors: NOT_FOUND, UNSUPPORTED, SPACE, INTERNAL. */
+GpStore *gp_store_open(const char *path, GpStoreMode mode, gboolean allow_unencrypted, GError **error);
+void gp_store_free(GpStore *store);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpStore, gp_store_free)
+
+/* Is the layer with this blob digest committed? */
+gboolean gp_store_has_layer(GpStore *store, const GpDigest *blob);
+/* diffID recorded with a committed layer. Errors: NOT_FOUND, INTERNAL. */
+gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *diff_id, GError **error);
+
+/* Paths (char*) of the layer's directories that only entries below them named (storage/layer_tree.h, implied). Errors:
+ * NOT_FOUND, INTERNAL. */
+GPtrArray *gp_store_layer_implied(GpStore *store, const GpDigest *blob, GError **error);
+
+/* A layer being made: a locked staging directory. While one process holds @blob's staging another one's begin waits,
+ * and then finds the layer committed: *@already TRUE and NULL returned without error. Freed uncommitted: everything is
+ * removed. */
+typedef struct _GpStaging GpStaging;
+GpStaging *gp_store_begin_layer(GpStore *store, const GpDigest *blob, gboolean *already, GError **error);
+int gp_staging_root_fd(const GpStaging *staging); /* borrowed: the directory that becomes the layer's root */
+int gp_store_objects_fd(GpStore *store);          /* borrowed */
+/* Hands the finished tree over; written to the repository by gp_store_commit(). Takes @tree. Thread-safe. */
+void gp_staging_complete(GpStaging *staging, GpLayerTree *tree, const GpDigest *diff_id, guint64 blob_size);
+void gp_staging_free(GpStaging *staging);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpStaging, gp_staging_free)
+
+/* An image as the store remembers it. */
+typedef struct {
+    char *reference; /* as last asked for, normalized */
+    GpDigest manifest_digest;
+    GBytes *manifest, *config;
+    GArray *layers; /* GpDigest: blob digests, base first, repeats kept */
+    gint64 pulled;  /* seconds since 1970, for people */
+} GpStoredImage;
+void gp_stored_image_free(GpStoredImage *image);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpStoredImage, gp_stored_image_free)
+
+/* One transaction: all completed @stagings (GpStaging*) and, unless NULL, @image. After success the layers are in
+ * place. */
+gboolean gp_store_commit(GpStore *store, GPtrArray *stagings, const GpStoredImage *image, GError **error);
+
+/* All images (GpStoredImage*), newest first. */
+GPtrArray *gp_store_images(GpStore *store, GError **error);
+/* Facts of one layer for lists. */
+typedef struct {
+    GpDigest blob, diff_id;
+    guint64 blob_size, bytes, entries;
+    guint images; /* how many images use it */
+} GpStoredLayer;
+GPtrArray *gp_store_layers(GpStore *store, GError **error);
+void gp_stored_layer_free(GpStoredLayer *layer);
+
+/* Removes the image with @manifest and the layers that no other image uses (EXCLUSIVE). Mounted layers: INVALID, naming
+ * the mount is the caller's business. Errors: NOT_FOUND. */
+gboolean gp_store_remove_image(GpStore *store, const GpDigest *manifest, guint64 *freed_layers, GError **error);
+
+/* A layer's directory for the overlay, opened O_PATH; the caller closes. Errors: NOT_FOUND. */
+int gp_store_open_layer_root(GpStore *store, const GpDigest *blob, GError **error);
+
+/* Checks every byte and attribute that would be mounted against the commits: repository objects, sidecars, layer
+ * directories, refs.
+ * @problems receives one line (char*) per finding; TRUE means the check itself ran. */
+gboolean gp_store_fsck(GpStore *store, GPtrArray *problems, guint64 *checked_files, GError **error);

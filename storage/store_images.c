@@ -1,0 +1,151 @@
+/* What the store holds, for lists and for mounts. */
+#include "base/error.h"
+#include "base/limits.h"
+#include "storage/store_internal.h"
+
+void gp_stored_image_free(GpStoredImage *image)
+{
+    if (!image)
+        return;
+    g_free(image->reference);
+    g_clear_pointer(&image->manifest, g_bytes_unref);
+    g_clear_pointer(&image->config, g_bytes_unref);
+    g_clear_pointer(&image->layers, g_array_unref);
+    g_free(image);
+}
+
+void gp_stored_layer_free(GpStoredLayer *layer)
+{
+    g_free(layer);
+}
+
+static gboolean read_layers(GVariant *metadata, GArray *layers)
+{
+    g_autoptr(GVariant) list = g_variant_lookup_value(metadata, GP_META_LAYERS, G_VARIANT_TYPE_STRING_ARRAY);
+    gsize n = list ? g_variant_n_children(list) : 0;
+    for (gsize i = 0; i < n; i++) {
+        const char *text;
+        GpDigest digest;
+        g_variant_get_child(list, i, "&s", &text);
+        if (!gp_digest_parse(text, &digest, NULL))
+            return FALSE;
+        g_array_append_val(layers, digest);
+    }
+    return list != NULL;
+}
+
+static GpStoredImage *load_image(GpStore *store, const GpDigest *digest, GError **error)
+{
+    g_autofree char *ref = gp_store_ref("image", digest);
+    g_autofree char *commit = NULL;
+    g_autoptr(GVariant) metadata = NULL;
+    if (!gp_store_load(store, ref, &commit, &metadata, error))
+        return NULL;
+    g_autoptr(GpStoredImage) image = g_new0(GpStoredImage, 1);
+    image->manifest_digest = *digest;
+    image->layers = g_array_new(FALSE, FALSE, sizeof(GpDigest));
+    if (!g_variant_lookup(metadata, GP_META_REFERENCE, "s", &image->reference) ||
+        !g_variant_lookup(metadata, GP_META_PULLED, "x", &image->pulled) || !read_layers(metadata, image->layers)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "store: %s lacks its metadata", ref);
+        return NULL;
+    }
+    image->manifest = gp_store_read_file(store, commit, GP_FILE_MANIFEST, GP_LIMIT_MANIFEST, error);
+    image->config = image->manifest ? gp_store_read_file(store, commit, GP_FILE_CONFIG, GP_LIMIT_CONFIG, error) : NULL;
+    return image->config ? g_steal_pointer(&image) : NULL;
+}
+
+static gint newest_first(gconstpointer a, gconstpointer b)
+{
+    gint64 x = (*(GpStoredImage *const *) a)->pulled, y = (*(GpStoredImage *const *) b)->pulled;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+GPtrArray *gp_store_images(GpStore *store, GError **error)
+{
+    g_autoptr(GArray) digests = gp_store_list(store, "image", error);
+    if (!digests)
+        return NULL;
+    g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func((GDestroyNotify) gp_stored_image_free);
+    for (guint i = 0; i < digests->len; i++) {
+        GpStoredImage *image = load_image(store, &g_array_index(digests, GpDigest, i), error);
+        if (!image)
+            return NULL;
+        g_ptr_array_add(images, image);
+    }
+    g_ptr_array_sort(images, newest_first);
+    return g_steal_pointer(&images);
+}
+
+static gboolean load_layer(GpStore *store, const GpDigest *blob, GVariant **metadata, GpDigest *diff_id, GError **error)
+{
+    g_autofree char *ref = gp_store_ref("layer", blob);
+    g_autofree char *commit = NULL;
+    g_autofree char *text = NULL;
+    g_autoptr(GVariant) loaded = NULL;
+    if (!gp_store_load(store, ref, &commit, &loaded, error))
+        return FALSE;
+    if (!g_variant_lookup(loaded, GP_META_DIFF_ID, "s", &text) || !gp_digest_parse(text, diff_id, NULL)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "store: %s lacks its metadata", ref);
+        return FALSE;
+    }
+    *metadata = g_steal_pointer(&loaded);
+    return TRUE;
+}
+
+gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *diff_id, GError **error)
+{
+    g_autoptr(GVariant) metadata = NULL;
+    return load_layer(store, blob, &metadata, diff_id, error);
+}
+
+GPtrArray *gp_store_layer_implied(GpStore *store, const GpDigest *blob, GError **error)
+{
+    GpDigest diff_id;
+    g_autoptr(GVariant) metadata = NULL;
+    if (!load_layer(store, blob, &metadata, &diff_id, error))
+        return NULL;
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GVariant) list = g_variant_lookup_value(metadata, GP_META_IMPLIED, G_VARIANT_TYPE_BYTESTRING_ARRAY);
+    gsize n = list ? g_variant_n_children(list) : 0;
+    for (gsize i = 0; i < n; i++) {
+        g_autoptr(GVariant) path = g_variant_get_child_value(list, i);
+        g_ptr_array_add(paths, g_variant_dup_bytestring(path, NULL));
+    }
+    return g_steal_pointer(&paths);
+}
+
+/* How many of @images have @blob among their layers. */
+static guint count_users(GPtrArray *images, const GpDigest *blob)
+{
+    guint count = 0;
+    for (guint i = 0; i < images->len; i++) {
+        const GArray *layers = ((GpStoredImage *) images->pdata[i])->layers;
+        gboolean uses = FALSE;
+        for (guint k = 0; k < layers->len && !uses; k++)
+            uses = gp_digest_equal(&g_array_index(layers, GpDigest, k), blob);
+        count += uses;
+    }
+    return count;
+}
+
+GPtrArray *gp_store_layers(GpStore *store, GError **error)
+{
+    g_autoptr(GPtrArray) images = gp_store_images(store, error);
+    g_autoptr(GArray) blobs = images ? gp_store_list(store, "layer", error) : NULL;
+    if (!blobs)
+        return NULL;
+    g_autoptr(GPtrArray) layers = g_ptr_array_new_with_free_func((GDestroyNotify) gp_stored_layer_free);
+    for (guint i = 0; i < blobs->len; i++) {
+        GpStoredLayer *layer = g_new0(GpStoredLayer, 1);
+        g_autoptr(GVariant) metadata = NULL;
+        g_ptr_array_add(layers, layer);
+        layer->blob = g_array_index(blobs, GpDigest, i);
+        if (!load_layer(store, &layer->blob, &metadata, &layer->diff_id, error))
+            return NULL;
+        (void) g_variant_lookup(metadata, GP_META_BLOB_SIZE, "t", &layer->blob_size);
+        (void) g_variant_lookup(metadata, GP_META_BYTES, "t", &layer->bytes);
+        (void) g_variant_lookup(metadata, GP_META_ENTRIES, "t", &layer->entries);
+        layer->images = count_users(images, &layer->blob);
+    }
+    return g_steal_pointer(&layers);
+}

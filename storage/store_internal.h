@@ -1,0 +1,91 @@
+/* What the files of the store share; nobody else includes it. Layout of the store's directory:
+ *
+ *   repo/               libostree, bare: refs layer/<algorithm>/<hex>, image/<algorithm>/<hex>
+ *   layers/<a>-<hex>/   root/ is the layer as it is mounted
+ *   staging/<random>/   the same in the making; locked by whoever makes it: an unlocked one is a dead process's
+ *   locks/<a>-<hex>     held while a blob is being unpacked, so that a second pull waits instead of doing it again
+ *   locks/writing       held while refs and layers/ change together
+ *   lock                shared by everyone, exclusive for who removes
+ *   garbage             there if unused objects may lie in repo/
+ *
+ * All flock(2), so that no dead process holds one. Order: lock, a blob's, writing. */
+#pragma once
+
+#include <ostree.h>
+
+#include "storage/store.h"
+
+struct _GpStore {
+    char *path;
+    GpStoreMode mode;
+    int fd; /* of the directory */
+    int lock_fd;
+    int objects_fd;
+    OstreeRepo *repo;
+    GMutex lock;    /* OstreeRepo is used by one thread at a time */
+    gint completed; /* atomic: stagings that are complete, hold their blob's lock and wait for the commit */
+    gint garbage;   /* atomic: a staging was given up, its objects are still there */
+};
+
+struct _GpStaging {
+    GpStore *store;
+    GpDigest blob;
+    char *name; /* in staging/; NULL once it has become a layer */
+    int fd;     /* of the directory, locked */
+    int root_fd;
+    int blob_lock_fd; /* -1: another process works on the blob too, and the first commit wins */
+    GpLayerTree *tree; /* NULL until complete */
+    GpDigest diff_id;
+    guint64 blob_size;
+};
+
+/* "sha256-<hex>": a file name. */
+char *gp_store_file_name(const GpDigest *digest);
+/* "layer/sha256/<hex>" or "image/…": a ref. */
+char *gp_store_ref(const char *kind, const GpDigest *digest);
+/* The digest that a ref of @kind names; FALSE if it is none. */
+gboolean gp_store_ref_digest(const char *kind, const char *ref, GpDigest *digest);
+
+/* The commit and its metadata (a{sv}, new reference) behind a ref. Errors: NOT_FOUND, INTERNAL. */
+gboolean gp_store_load(GpStore *store, const char *ref, char **commit, GVariant **metadata, GError **error);
+
+/* Bytes of file @name at the top of @commit. */
+GBytes *gp_store_read_file(GpStore *store, const char *commit, const char *name, gsize max, GError **error);
+
+/* All refs of @kind, as digests (GpDigest). */
+GArray *gp_store_list(GpStore *store, const char *kind, GError **error);
+
+/* Takes @operation (LOCK_SH, LOCK_EX) on @fd, looking again every 20 ms for at most @seconds. FALSE: somebody else
+ * still has it; errno otherwise. */
+gboolean gp_store_flock(int fd, int operation, guint seconds);
+
+/* locks/writing, closed by the caller. Errors: CANCELLED (another process keeps it for a minute), INTERNAL. */
+int gp_store_lock_writing(GpStore *store, GError **error);
+
+/* Removes leftovers of dead processes: staging directories, and, if the store is open exclusively, layers without a ref
+ * and lock files. */
+void gp_store_sweep(GpStore *store);
+
+/* Removes objects that no ref reaches. The store must be locked exclusively. Errors: INTERNAL. */
+gboolean gp_store_prune_objects(GpStore *store, GError **error);
+
+/* At the end: removes the objects of layers that were given up, if nobody else has the store open; else leaves word for
+ * the next one. The shared lock is lost. */
+void gp_store_collect(GpStore *store);
+
+/* Keys of commit metadata. */
+#define GP_META_BLOB "guest-pull.blob"
+#define GP_META_DIFF_ID "guest-pull.diff-id"
+#define GP_META_BLOB_SIZE "guest-pull.blob-size"
+#define GP_META_BYTES "guest-pull.bytes"
+#define GP_META_ENTRIES "guest-pull.entries"
+#define GP_META_IMPLIED "guest-pull.implied"
+#define GP_META_REFERENCE "guest-pull.reference"
+#define GP_META_LAYERS "guest-pull.layers"
+#define GP_META_PULLED "guest-pull.pulled"
+
+/* Files at the top of commits. */
+#define GP_FILE_ENTRIES "entries"
+#define GP_FILE_MANIFEST "manifest"
+#define GP_FILE_CONFIG "config"
+#define GP_LIMIT_SIDECAR (4 * GP_GIB)

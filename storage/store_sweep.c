@@ -1,0 +1,103 @@
+/* What dead processes and failed layers leave in the store, and how it goes away. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "storage/store_internal.h"
+
+/* An empty file: objects that no commit names may lie in the repository. */
+#define GARBAGE_MARK "garbage"
+
+typedef gboolean (*IsLeftover)(GpStore *store, int directory, const char *name);
+
+/* Removes what @is_leftover says from folder @name of the store; how many. What cannot be removed now is there the next
+ * time. */
+static guint sweep_folder(GpStore *store, const char *name, IsLeftover is_leftover)
+{
+    int fd = openat(store->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    guint removed = 0;
+    const struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        g_autoptr(GError) error = NULL;
+        if (g_str_equal(entry->d_name, ".") || g_str_equal(entry->d_name, "..") ||
+            !is_leftover(store, fd, entry->d_name))
+            continue;
+        removed++;
+        if (!gp_remove_tree(fd, entry->d_name, &error))
+            g_debug("store: %s/%s stays: %s", name, entry->d_name, error->message);
+    }
+    if (dir)
+        closedir(dir);
+    else
+        gp_close_fd(&fd);
+    return removed;
+}
+
+/* A staging directory is locked by whoever fills it; the lock dies with the process. Closing our own descriptor gives
+ * the lock up before the directory is gone, which only matters to a second sweeper, who removes the same. */
+static gboolean is_abandoned(GpStore *store, int directory, const char *name)
+{
+    GP_AUTOFD int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+/* A layer directory whose process died before the ref was written, or after the ref was dropped. */
+static gboolean is_orphan(GpStore *store, int directory, const char *name)
+{
+    g_autofree char *ref = g_strconcat("repo/refs/heads/layer/", name, NULL);
+    char *dash = strchr(ref, '-');
+    if (dash)
+        *dash = '/';
+    return faccessat(store->fd, ref, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
+static gboolean is_anything(GpStore *store, int directory, const char *name)
+{
+    return TRUE;
+}
+
+void gp_store_sweep(GpStore *store)
+{
+    guint removed = sweep_folder(store, "staging", is_abandoned);
+    if (store->mode == GP_STORE_EXCLUSIVE) {
+        removed += sweep_folder(store, "layers", is_orphan);
+        (void) sweep_folder(store, "locks", is_anything);
+    }
+    if (removed > 0 || faccessat(store->fd, GARBAGE_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        g_atomic_int_set(&store->garbage, 1);
+}
+
+gboolean gp_store_prune_objects(GpStore *store, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    gint total, pruned;
+    guint64 size;
+    if (!ostree_repo_prune(store->repo, OSTREE_REPO_PRUNE_FLAGS_REFS_ONLY, -1, &total, &pruned, &size, NULL, &cause)) {
+        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store %s: removing unused objects", store->path);
+        return FALSE;
+    }
+    g_atomic_int_set(&store->garbage, 0);
+    (void) unlinkat(store->fd, GARBAGE_MARK, 0);
+    return TRUE;
+}
+
+void gp_store_collect(GpStore *store)
+{
+    g_autoptr(GError) error = NULL;
+    if (store->mode == GP_STORE_READ || !g_atomic_int_get(&store->garbage))
+        return;
+    /* Another process may be about to commit a layer with an object that no commit names yet: only alone. */
+    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+        if (gp_store_prune_objects(store, &error))
+            return;
+        g_debug("%s", error->message);
+    }
+    GP_AUTOFD int mark = openat(store->fd, GARBAGE_MARK, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (mark < 0)
+        g_debug("store: %s: %s", GARBAGE_MARK, g_strerror(errno));
+}
