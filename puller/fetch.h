@@ -1,0 +1,57 @@
+/* The puller's end of the fetch worker: ask for documents and blobs; bytes come back through pipes and are trusted by
+ * nobody. */
+#pragma once
+
+#include <glib.h>
+
+#include "base/digest.h"
+#include "policy/credentials.h"
+#include "policy/reference.h"
+
+typedef struct _GpFetch GpFetch;
+
+typedef struct {
+    char **plain_http; /* "HOST[:PORT]" that may be asked over plain http; NULL-ended or NULL */
+    char *cert_dir;    /* *.crt, *.cert + *.key; NULL: system roots only */
+    guint timeout;     /* seconds for any one request, in total */
+    gboolean verbose;  /* a request log on standard error */
+} GpFetchConfig;
+
+/* Starts the worker, which confines itself; returns once it has reported that it is confined. Errors: SANDBOX, USAGE.
+ */
+GpFetch *gp_fetch_start(const GpFetchConfig *config, GError **error);
+void gp_fetch_free(GpFetch *fetch); /* ends the worker */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpFetch, gp_fetch_free)
+
+/* One repository at one place. */
+typedef struct {
+    char *host;       /* "registry.example:5000", as in the URL ("registry-1.docker.io" for docker.io) */
+    char *repository; /* "library/debian" */
+    gboolean plain_http;
+    GpCredential *credential; /* NULL: anonymous */
+} GpLocation;
+
+GpLocation *gp_location_for(
+    const GpReference *reference, const GpCredentials *credentials, const GpFetchConfig *config);
+void gp_location_free(GpLocation *location);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpLocation, gp_location_free)
+
+/* GET /v2/<repository>/manifests/<selector> (a tag or a digest's text). The bytes are NOT verified here. *@content_type
+ * is the caller's. Errors: NOT_FOUND, AUTH, NETWORK, LIMIT, INVALID, SANDBOX (the worker died), CANCELLED. */
+GBytes *gp_fetch_manifest(
+    GpFetch *fetch, const GpLocation *location, const char *selector, char **content_type, GError **error);
+
+/* GET of any URL (lookaside), http only where config allows. Errors as above. */
+GBytes *gp_fetch_url(GpFetch *fetch, const char *url, gsize max, GError **error);
+
+/* A blob on its way. */
+typedef struct _GpFetchBlob GpFetchBlob;
+/* Starts GET /v2/<repository>/blobs/<digest>; @size is the descriptor's and is enforced to the byte by the worker (and
+ * by the caller again). */
+GpFetchBlob *gp_fetch_blob_open(
+    GpFetch *fetch, const GpLocation *location, const GpDigest *digest, guint64 size, GError **error);
+int gp_fetch_blob_fd(const GpFetchBlob *blob); /* pipe to read to its end; borrowed */
+/* After the end of the pipe: TRUE if the worker says that all of it came. Errors as above. */
+gboolean gp_fetch_blob_finish(GpFetchBlob *blob, GError **error);
+void gp_fetch_blob_free(GpFetchBlob *blob);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpFetchBlob, gp_fetch_blob_free)

@@ -1,0 +1,74 @@
+/* What the puller and the fetch worker say to each other; included by both, linked into neither.
+ *
+ * The worker's descriptor 3 is a SOCK_SEQPACKET socket. One message each way opens the conversation:
+ *
+ *   puller   {"plainHttp":[HOST…],"certDir":PATH?,"timeout":SECONDS,"verbose":BOOL}
+ *   worker   {"ready":true}  or  {"error":{"code","message"}}          (confined from here on)
+ *
+ * Then each request is one message with two descriptors, the writing ends of the body pipe and of the reply pipe:
+ *
+ *   {"kind":"manifest"|"blob"|"url", "scheme":"https"|"http", "host", "repository", "selector",      (manifest, blob)
+ *    "url",                                                                                          (url)
+ *    "size": exact bytes (blob)  or  "maxBytes": ceiling (others),
+ *    "username","password" | "identityToken"}                                                        (optional)
+ *
+ * The worker writes the body into the first pipe and closes it, then one frame of type GP_FETCH_FRAME_REPLY into the
+ * second:
+ *
+ *   {"status": last HTTP status or 0, "bytes": bytes delivered, "contentType"?, "error"?: {"code","message","hint"?}}
+ *
+ * Nothing is ever multiplexed, so several threads of the puller may ask at once. A reply pipe that ends empty means
+ * that the worker died. The puller closes the body pipe to cancel.
+ */
+#pragma once
+
+#include <glib.h>
+
+#include "base/digest.h"
+
+#define GP_FETCH_WORKER "guest-pull-fetch"
+#define GP_FETCH_CONTROL_FD 3
+#define GP_FETCH_FRAME_REPLY 1
+#define GP_FETCH_MESSAGE_MAX 2000 /* bytes of an error text */
+#define GP_FETCH_PIPE_SIZE (1 << 20)
+
+/* distribution-spec: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}. */
+static inline gboolean gp_fetch_is_tag(const char *text)
+{
+    gsize length = strlen(text);
+    for (const char *p = text; *p; p++)
+        if (!g_ascii_isalnum(*p) && *p != '_' && (p == text || (*p != '.' && *p != '-')))
+            return FALSE;
+    return length >= 1 && length <= 128;
+}
+
+/* CVE-2024-3727: what enters a URL is a tag or a valid digest, nothing else. */
+static inline gboolean gp_fetch_is_selector(const char *text)
+{
+    GpDigest digest;
+    return gp_fetch_is_tag(text) || gp_digest_parse(text, &digest, NULL);
+}
+
+/* The characters of distribution-spec's <name> ([a-z0-9]+ with ._- between, parts joined by /), no empty part, no
+ * leading dot. */
+static inline gboolean gp_fetch_is_repository(const char *text)
+{
+    char before = '/';
+    for (const char *p = text; *p; p++) {
+        gboolean alnum = g_ascii_islower(*p) || g_ascii_isdigit(*p);
+        if (!alnum && (!strchr("._-/", *p) || before == '/' || (*p == '/' && strchr("._-", before))))
+            return FALSE;
+        before = *p;
+    }
+    gsize length = strlen(text);
+    return length > 0 && length <= 255 && !strchr("._-/", before);
+}
+
+/* "host", "host:port", "[v6]:port": nothing that could end the authority part of a URL early or carry a user name. */
+static inline gboolean gp_fetch_is_host(const char *text)
+{
+    for (const char *p = text; *p; p++)
+        if (!g_ascii_isalnum(*p) && !strchr(".-_:[]", *p))
+            return FALSE;
+    return text[0] != '\0' && strlen(text) <= 300;
+}

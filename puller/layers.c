@@ -1,0 +1,295 @@
+#include "puller/layers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/limits.h"
+#include "base/worker.h"
+#include "puller/cancel.h"
+#include "storage/layer_writer.h"
+
+#define PIPE_SIZE (1024 * 1024)
+#define CHUNK (256 * 1024)
+
+/* Shared by the threads of one gp_layers_pull(). */
+typedef struct {
+    GpSource *source;
+    GpStore *store;
+    GMutex lock;
+    GError *error; /* the first failure; under the lock */
+    gint failed;   /* atomic: others stop as soon as they see it */
+} Batch;
+
+/* The way of one blob from its stream into the unpack worker: hashed here, by the puller, whatever the workers say. */
+typedef struct {
+    Batch *batch;
+    GpLayerJob *job;
+    GpSourceStream *stream;
+    int to_worker; /* owned; closed at the end so that the worker sees it */
+    GError *error;
+} Feed;
+
+void gp_layer_job_free(GpLayerJob *job)
+{
+    if (!job)
+        return;
+    gp_staging_free(job->staging);
+    g_free(job);
+}
+
+static GpLayerJob *find_job(GPtrArray *jobs, const GpDigest *digest)
+{
+    for (guint i = 0; i < jobs->len; i++)
+        if (gp_digest_equal(&((GpLayerJob *) jobs->pdata[i])->descriptor->digest, digest))
+            return jobs->pdata[i];
+    return NULL;
+}
+
+GPtrArray *gp_layers_plan(const GpManifest *manifest, const GpImageConfig *config, GError **error)
+{
+    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify) gp_layer_job_free);
+    for (guint i = 0; i < manifest->layers->len; i++) {
+        GpDescriptor *layer = manifest->layers->pdata[i];
+        const GpDigest *diff_id = &g_array_index(config->diff_ids, GpDigest, i);
+        GpLayerJob *job = find_job(jobs, &layer->digest);
+        if (job) {
+            g_autofree char *what =
+                g_strdup_printf("layer %u: its blob occurs twice, and its diffID in the configuration", i);
+            if (!gp_digest_check(&job->diff_id, diff_id, what, error))
+                return NULL;
+            continue;
+        }
+        job = g_new0(GpLayerJob, 1);
+        job->descriptor = layer;
+        job->diff_id = *diff_id;
+        g_ptr_array_add(jobs, job);
+    }
+    return g_steal_pointer(&jobs);
+}
+
+/* Hashes and forwards the blob. When the worker stops reading, hashing goes on to the end: only then is it known
+ * whether the bytes or the archive in them are to blame. FALSE with feed->error. */
+static gboolean pump(Feed *feed, GpHasher *hasher)
+{
+    g_autofree guint8 *buffer = g_malloc(CHUNK);
+    guint64 size = feed->job->descriptor->size, total = 0;
+    gboolean forwarding = TRUE;
+    int from = gp_source_stream_fd(feed->stream);
+    while (!g_atomic_int_get(&feed->batch->failed)) {
+        ssize_t got = read(from, buffer, CHUNK);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            gp_set_errno(&feed->error, errno, "reading the blob");
+            return FALSE;
+        }
+        if (got == 0)
+            return TRUE;
+        total += (guint64) got;
+        if (total > size) {
+            g_set_error(&feed->error, GP_ERROR, GP_ERROR_DIGEST,
+                "more than the %" G_GUINT64_FORMAT " bytes that the manifest names", size);
+            return FALSE;
+        }
+        gp_hasher_update(hasher, buffer, (gsize) got);
+        if (forwarding)
+            forwarding = gp_write_all(feed->to_worker, buffer, (gsize) got, NULL);
+        __atomic_store_n(&feed->job->fetched, total, __ATOMIC_RELAXED);
+    }
+    g_set_error(&feed->error, GP_ERROR, GP_ERROR_CANCELLED, "given up because another layer failed");
+    return FALSE;
+}
+
+static gpointer feed_thread(gpointer data)
+{
+    Feed *feed = data;
+    const GpDescriptor *layer = feed->job->descriptor;
+    g_autoptr(GpHasher) hasher = gp_hasher_new(layer->digest.algorithm);
+    gboolean ok = pump(feed, hasher);
+    if (ok)
+        ok = gp_source_stream_finish(feed->stream, &feed->error);
+    if (ok) {
+        GpDigest actual;
+        gp_hasher_finish(hasher, &actual);
+        ok = gp_digest_check(&layer->digest, &actual, "the blob", &feed->error);
+    }
+    gp_close_fd(&feed->to_worker);
+    return GINT_TO_POINTER(ok);
+}
+
+static gboolean make_pipe(int *read_end, int *write_end, GError **error)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) < 0) {
+        gp_set_errno(error, errno, "pipe");
+        return FALSE;
+    }
+    (void) fcntl(fds[0], F_SETPIPE_SZ, PIPE_SIZE); /* only speed; an ordinary user has a quota */
+    *read_end = fds[0];
+    *write_end = fds[1];
+    return TRUE;
+}
+
+static GpWorker *start_unpacker(GpCompression compression, int *to_worker, int *from_worker, GError **error)
+{
+    static const char *const names[] = {
+        [GP_COMPRESSION_NONE] = "none", [GP_COMPRESSION_GZIP] = "gzip", [GP_COMPRESSION_ZSTD] = "zstd"};
+    GP_AUTOFD int blob_in = -1;
+    GP_AUTOFD int blob_out = -1;
+    GP_AUTOFD int frames_in = -1;
+    GP_AUTOFD int frames_out = -1;
+    if (!make_pipe(&blob_out, &blob_in, error) || !make_pipe(&frames_out, &frames_in, error))
+        return NULL;
+    const char *const arguments[] = {names[compression], NULL};
+    const int fds[] = {blob_out, frames_in};
+    GpWorker *worker = gp_worker_spawn("guest-pull-unpack", arguments, fds, G_N_ELEMENTS(fds), error);
+    if (worker) {
+        *to_worker = gp_steal_fd(&blob_in);
+        *from_worker = gp_steal_fd(&frames_out);
+    }
+    return worker;
+}
+
+/* Which of the three accounts of one failure is the cause: bytes that are not the named ones explain whatever the
+ * archive looked like; a worker that was killed explains why its answer broke off; but "given up" explains nothing. */
+static GError *judge(GError *feeding, GError *writing, GError *ending)
+{
+    GError *chosen = NULL;
+    if (feeding && feeding->code != GP_ERROR_CANCELLED)
+        chosen = feeding;
+    else if (writing && writing->code != GP_ERROR_SANDBOX)
+        chosen = writing;
+    else if (ending)
+        chosen = ending;
+    else
+        chosen = writing ? writing : feeding;
+    if (feeding != chosen)
+        g_clear_error(&feeding);
+    if (writing != chosen)
+        g_clear_error(&writing);
+    if (ending != chosen)
+        g_clear_error(&ending);
+    return chosen;
+}
+
+static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, GpLayerTree **tree, GError **error)
+{
+    GpCompression compression;
+    int to_worker = -1;
+    GP_AUTOFD int from_worker = -1;
+    if (!gp_layer_compression(job->descriptor, &compression, error))
+        return FALSE;
+    g_autoptr(GpWorker) worker = start_unpacker(compression, &to_worker, &from_worker, error);
+    if (!worker)
+        return FALSE;
+
+    Feed feed = {.batch = batch, .job = job, .stream = stream, .to_worker = to_worker};
+    GThread *feeder = g_thread_new("feed", feed_thread, &feed);
+    GpLayerTarget target = {.objects_fd = gp_store_objects_fd(batch->store),
+        .root_fd = gp_staging_root_fd(job->staging),
+        .max_bytes = GP_LIMIT_LAYER_BYTES,
+        .max_entries = GP_LIMIT_LAYER_ENTRIES};
+    GpLayerProgress progress = {0};
+    GpDigest diff_id;
+    GError *writing = NULL, *ending = NULL;
+    g_autoptr(GpLayerTree) written = gp_layer_write(from_worker, &target, &progress, &diff_id, &writing);
+    if (!written)
+        gp_worker_kill(worker);
+    gp_close_fd(&from_worker);
+    gboolean fed = GPOINTER_TO_INT(g_thread_join(feeder));
+    gboolean ended = gp_worker_wait(worker, &ending);
+    if (!fed || !written || !ended) {
+        /* Our own SIGKILL is not the worker's fault. */
+        if (!written && writing->code != GP_ERROR_SANDBOX)
+            g_clear_error(&ending);
+        g_propagate_error(error, judge(feed.error, writing, ending));
+        return FALSE;
+    }
+    job->entries = written->entries;
+    job->unpacked = written->bytes;
+    if (!gp_digest_check(&job->diff_id, &diff_id, "the unpacked layer (diffID)", error))
+        return FALSE;
+    *tree = g_steal_pointer(&written);
+    return TRUE;
+}
+
+/* A layer in the store was verified when it came in; that this image's configuration calls it by another diffID makes
+ * *this* image wrong. */
+static gboolean check_stored(Batch *batch, GpLayerJob *job, GError **error)
+{
+    GpDigest stored;
+    return gp_store_layer_diff_id(batch->store, &job->descriptor->digest, &stored, error) &&
+           gp_digest_check(&job->diff_id, &stored, "the stored layer's diffID", error);
+}
+
+static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
+{
+    gboolean already = gp_store_has_layer(batch->store, &job->descriptor->digest);
+    if (!already) {
+        job->staging = gp_store_begin_layer(batch->store, &job->descriptor->digest, &already, error);
+        if (!job->staging && !already)
+            return FALSE;
+    }
+    if (already) {
+        if (!check_stored(batch, job, error))
+            return FALSE;
+        g_atomic_int_set(&job->state, GP_LAYER_REUSED);
+        return TRUE;
+    }
+    g_atomic_int_set(&job->state, GP_LAYER_PULLING);
+    g_autoptr(GpSourceStream) stream =
+        gp_source_stream_open(batch->source, &job->descriptor->digest, job->descriptor->size, error);
+    GpLayerTree *tree = NULL;
+    if (!stream || !unpack(batch, job, stream, &tree, error))
+        return FALSE;
+    gp_staging_complete(job->staging, tree, &job->diff_id, job->descriptor->size);
+    g_atomic_int_set(&job->state, GP_LAYER_DONE);
+    return TRUE;
+}
+
+static void run_job(gpointer data, gpointer user_data)
+{
+    GpLayerJob *job = data;
+    Batch *batch = user_data;
+    if (g_atomic_int_get(&batch->failed))
+        return;
+    g_autoptr(GError) error = NULL;
+    if (pull_layer(batch, job, &error))
+        return;
+    g_atomic_int_set(&job->state, GP_LAYER_FAILED);
+    g_clear_pointer(&job->staging, gp_staging_free);
+    g_autofree char *digest = gp_digest_to_string(&job->descriptor->digest);
+    g_prefix_error(&error, "layer %s: ", digest);
+    g_mutex_lock(&batch->lock);
+    if (!batch->error)
+        batch->error = g_steal_pointer(&error);
+    g_mutex_unlock(&batch->lock);
+    g_atomic_int_set(&batch->failed, 1);
+}
+
+static gint bigger_first(gconstpointer a, gconstpointer b, gpointer unused)
+{
+    guint64 x = ((const GpLayerJob *) a)->descriptor->size, y = ((const GpLayerJob *) b)->descriptor->size;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+gboolean gp_layers_pull(GpSource *source, GpStore *store, GPtrArray *jobs, guint parallel, GError **error)
+{
+    Batch batch = {.source = source, .store = store};
+    g_mutex_init(&batch.lock);
+    GThreadPool *pool = g_thread_pool_new(run_job, &batch, (gint) CLAMP(parallel, 1, GP_LIMIT_PARALLEL), TRUE, NULL);
+    g_thread_pool_set_sort_function(pool, bigger_first, NULL);
+    for (guint i = 0; i < jobs->len; i++)
+        g_thread_pool_push(pool, jobs->pdata[i], NULL);
+    g_thread_pool_free(pool, FALSE, TRUE);
+    g_mutex_clear(&batch.lock);
+    if (!batch.error)
+        return TRUE;
+    g_autoptr(GError) failure = batch.error;
+    if (!gp_cancelled(error))
+        g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
+}

@@ -1,0 +1,89 @@
+#include "puller/mount.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "puller/overlay_plan.h"
+#include "storage/bundle.h"
+#include "storage/mounts.h"
+
+/* O_PATH descriptors of the layers, base first. */
+typedef struct {
+    int *fds;
+    gsize count;
+} LayerFds;
+
+static void layer_fds_clear(LayerFds *layers)
+{
+    for (gsize i = 0; i < layers->count; i++)
+        close(layers->fds[i]);
+    g_free(layers->fds);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LayerFds, layer_fds_clear)
+
+static gboolean open_layers(const GpMountRequest *request, LayerFds *layers, GError **error)
+{
+    const GPtrArray *descriptors = request->manifest->layers;
+    layers->fds = g_new0(int, descriptors->len + 1);
+    for (guint i = 0; i < descriptors->len; i++) {
+        const GpDescriptor *layer = descriptors->pdata[i];
+        int fd = gp_store_open_layer_root(request->store, &layer->digest, error);
+        if (fd < 0)
+            return FALSE;
+        layers->fds[layers->count++] = fd;
+    }
+    return TRUE;
+}
+
+static gboolean write_config(const GpMountRequest *request, GError **error)
+{
+    const GpImageConfig *image = request->config;
+    GpBundleConfig config = {.env = image->env,
+        .entrypoint = image->entrypoint,
+        .cmd = image->cmd,
+        .working_dir = image->working_dir,
+        .user = image->user,
+        .labels = image->labels,
+        .stop_signal = image->stop_signal,
+        .os = image->os,
+        .architecture = image->architecture};
+    g_autofree char *rootfs = g_build_filename(request->bundle, "rootfs", NULL);
+    GP_AUTOFD int fd = open(rootfs, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "%s: the mount is not there", rootfs);
+        return FALSE;
+    }
+    return gp_bundle_write_config(request->bundle, fd, &config, error);
+}
+
+static GPtrArray *plan_directories(const GpMountRequest *request, const LayerFds *layers, GError **error)
+{
+    g_autoptr(GPtrArray) implied = g_ptr_array_new_with_free_func((GDestroyNotify) g_ptr_array_unref);
+    for (guint i = 0; i < request->manifest->layers->len; i++) {
+        const GpDescriptor *layer = request->manifest->layers->pdata[i];
+        GPtrArray *paths = gp_store_layer_implied(request->store, &layer->digest, error);
+        if (!paths)
+            return NULL;
+        g_ptr_array_add(implied, paths);
+    }
+    return gp_overlay_plan(layers->fds, layers->count, implied, error);
+}
+
+gboolean gp_mount_image(const GpMountRequest *request, GError **error)
+{
+    g_auto(LayerFds) layers = {0};
+    if (!open_layers(request, &layers, error))
+        return FALSE;
+    g_autoptr(GPtrArray) directories = plan_directories(request, &layers, error);
+    if (!directories || !gp_rootfs_mount(layers.fds, layers.count, directories, request->bundle, request->rw, error))
+        return FALSE;
+    if (write_config(request, error) &&
+        gp_mounts_record(request->runtime_dir, request->bundle, request->manifest_digest, error))
+        return TRUE;
+    (void) gp_rootfs_umount(request->bundle, NULL);
+    g_autofree char *config = g_build_filename(request->bundle, "config.json", NULL);
+    (void) unlink(config);
+    return FALSE;
+}

@@ -1,0 +1,22 @@
+/* ROOTFS: a stored image becomes the mounted root filesystem and the configuration of a bundle. */
+#pragma once
+
+#include <glib.h>
+
+#include "puller/manifest.h"
+#include "storage/rootfs.h"
+#include "storage/store.h"
+
+typedef struct {
+    GpStore *store;
+    const GpManifest *manifest;
+    const GpDigest *manifest_digest;
+    const GpImageConfig *config;
+    const char *bundle;
+    const char *runtime_dir; /* where the mount is recorded, so that rm refuses while it lasts */
+    const GpRootfsLimits *rw;
+} GpMountRequest;
+
+/* Mounts bundle/rootfs and writes bundle/config.json; all of it or nothing. Errors: those of storage/rootfs.h and
+ * storage/bundle.h. */
+gboolean gp_mount_image(const GpMountRequest *request, GError **error);

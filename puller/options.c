@@ -1,0 +1,33 @@
+#include "puller/options.h"
+
+#include "base/limits.h"
+
+GpPullOptions *gp_pull_options_new(void)
+{
+    GpPullOptions *options = g_new0(GpPullOptions, 1);
+    options->registries_d = g_strdup(GP_DEFAULT_REGISTRIES_D);
+    options->store = g_strdup(GP_DEFAULT_STORE);
+    options->runtime_dir = g_strdup(GP_DEFAULT_RUNTIME_DIR);
+    options->timeout = GP_DEFAULT_TIMEOUT;
+    options->max_parallel = GP_DEFAULT_PARALLEL;
+    options->rw.rw_percent = GP_DEFAULT_RW_PERCENT;
+    return options;
+}
+
+void gp_pull_options_free(GpPullOptions *options)
+{
+    if (!options)
+        return;
+    g_free(options->image);
+    g_free(options->as);
+    g_free(options->bundle);
+    g_free(options->policy);
+    g_free(options->registries_d);
+    g_free(options->authfile);
+    g_free(options->store);
+    g_free(options->runtime_dir);
+    g_free(options->platform);
+    g_strfreev(options->plain_http);
+    g_free(options->cert_dir);
+    g_free(options);
+}

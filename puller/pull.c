@@ -1,0 +1,524 @@
+#include "puller/pull.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/limits.h"
+#include "base/sandbox.h"
+#include "policy/credentials.h"
+#include "policy/lookaside.h"
+#include "policy/policy.h"
+#include "puller/cancel.h"
+#include "puller/fetch.h"
+#include "puller/layers.h"
+#include "puller/lookaside_files.h"
+#include "puller/mount.h"
+#include "puller/resource.h"
+#include "puller/source.h"
+#include "puller/verify.h"
+#include "storage/store.h"
+
+struct _GpPull {
+    const GpPullOptions *options;
+    GMutex lock; /* what gp_pull_status() reads */
+    GpPullState state;
+    gint64 entered;                   /* monotonic microseconds */
+    gint64 spent[GP_PULL_FAILED + 1]; /* by state */
+
+    GpImageName *name;
+    GpReference *as;             /* --as */
+    const GpReference *identity; /* of either of the two; NULL for a nameless local image */
+    GpPolicy *policy;
+    char *policy_digest;
+    const char *scope;
+    GPtrArray *requirements;
+    GpCredentials *credentials;
+    GpLookaside *lookaside;
+
+    GpFetch *fetch;
+    GpLocation *location;
+    GpSource *source;
+    GpManifest *manifest;
+    GBytes *manifest_bytes;
+    GpVerifySubject subject;
+    GpVerdict *verdict;
+    GpImageConfig *config;
+    GBytes *config_bytes;
+    GPtrArray *jobs; /* GpLayerJob* */
+    GpStore *store;
+    char *rootfs;
+};
+
+const char *gp_pull_state_name(GpPullState state)
+{
+    static const char *const names[] = {
+        "resolve", "manifest", "verify", "layers", "commit", "rootfs", "done", "failed"};
+    return names[state];
+}
+
+GpPull *gp_pull_new(const GpPullOptions *options)
+{
+    GpPull *pull = g_new0(GpPull, 1);
+    pull->options = options;
+    g_mutex_init(&pull->lock);
+    return pull;
+}
+
+void gp_pull_free(GpPull *pull)
+{
+    if (!pull)
+        return;
+    g_clear_pointer(&pull->jobs, g_ptr_array_unref);
+    gp_store_free(pull->store);
+    gp_source_free(pull->source);
+    gp_fetch_free(pull->fetch);
+    gp_location_free(pull->location);
+    gp_image_config_free(pull->config);
+    g_clear_pointer(&pull->config_bytes, g_bytes_unref);
+    gp_manifest_free(pull->manifest);
+    g_clear_pointer(&pull->manifest_bytes, g_bytes_unref);
+    gp_verdict_free(pull->verdict);
+    gp_lookaside_free(pull->lookaside);
+    gp_credentials_free(pull->credentials);
+    gp_policy_free(pull->policy);
+    gp_reference_free(pull->as);
+    gp_image_name_free(pull->name);
+    g_free(pull->policy_digest);
+    g_free(pull->rootfs);
+    g_mutex_clear(&pull->lock);
+    g_free(pull);
+}
+
+const GpVerdict *gp_pull_verdict(const GpPull *pull)
+{
+    return pull->verdict;
+}
+
+const GpDigest *gp_pull_manifest_digest(const GpPull *pull)
+{
+    return &pull->subject.manifest;
+}
+
+/* ---- the two sides of the process: the worker has the network, the puller gives it up */
+
+static gboolean separate(GpPull *pull, GError **error)
+{
+    const GpPullOptions *options = pull->options;
+    gboolean left;
+    if (pull->name->type == GP_SOURCE_DOCKER) {
+        GpFetchConfig config = {.plain_http = options->plain_http,
+            .cert_dir = options->cert_dir,
+            .timeout = options->timeout,
+            .verbose = options->verbose};
+        pull->fetch = gp_fetch_start(&config, error);
+        if (!pull->fetch)
+            return FALSE;
+    }
+    if (!gp_sandbox_leave_network(&left, error))
+        return FALSE;
+    gp_cancel_guard(options->timeout);
+    return TRUE;
+}
+
+/* ---- RESOLVE */
+
+static gboolean load_policy(GpPull *pull, GError **error)
+{
+    const char *location = pull->options->policy;
+    if (!location) {
+        g_set_error(error, GP_ERROR, GP_ERROR_POLICY,
+            "there is no policy, and without one every image is refused\nName one: --policy FILE (see "
+            "guest-pull-policy in docs/policy.md).");
+        return FALSE;
+    }
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GBytes) text = gp_resource_fetch(location, GP_LIMIT_POLICY, "policy", &cause);
+    if (!text) {
+        /* An absent policy is a policy matter, whatever the reason for its absence. */
+        GpErrorCode code = gp_error_code(cause) == GP_ERROR_KEY ? GP_ERROR_POLICY : gp_error_code(cause);
+        g_set_error(error, GP_ERROR, code, "%s", cause->message);
+        return FALSE;
+    }
+    GpDigest digest;
+    gsize length;
+    const void *bytes = g_bytes_get_data(text, &length);
+    gp_digest_of(GP_DIGEST_SHA256, bytes, length, &digest);
+    pull->policy_digest = gp_digest_to_string(&digest);
+    pull->policy = gp_policy_parse(text, location, error);
+    return pull->policy != NULL;
+}
+
+static gboolean look_scope_up(GpPull *pull, GError **error)
+{
+    gboolean docker_rules = pull->name->type == GP_SOURCE_DOCKER || pull->as;
+    pull->requirements = gp_policy_lookup(pull->policy, docker_rules ? "docker" : gp_source_type_name(pull->name->type),
+        pull->identity, docker_rules ? NULL : pull->name->directory, &pull->scope);
+    if (!gp_verify_rejects_outright(pull->requirements))
+        return TRUE;
+    GpVerifyRequest request = {
+        .scope = pull->scope, .requirements = pull->requirements, .policy_digest = pull->policy_digest};
+    return gp_verify_image(&request, &pull->verdict, error);
+}
+
+static gboolean resolve(GpPull *pull, GError **error)
+{
+    const GpPullOptions *options = pull->options;
+    if (options->as && pull->name->type == GP_SOURCE_DOCKER) {
+        g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "--as is for local images: a registry's image has its own name");
+        return FALSE;
+    }
+    if (options->as && !(pull->as = gp_reference_parse(options->as, error)))
+        return FALSE;
+    pull->identity = pull->as ? pull->as : pull->name->reference;
+
+    if (!load_policy(pull, error) || !look_scope_up(pull, error))
+        return FALSE;
+    pull->lookaside = gp_lookaside_load(options->registries_d, options->registries_d_given, error);
+    if (!pull->lookaside)
+        return FALSE;
+    if (options->authfile) {
+        g_autoptr(GBytes) text = gp_resource_fetch(options->authfile, GP_LIMIT_AUTHFILE, "credentials", error);
+        if (!text || !(pull->credentials = gp_credentials_parse(text, options->authfile, error)))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* ---- MANIFEST */
+
+static gboolean open_source(GpPull *pull, GError **error)
+{
+    if (pull->name->type == GP_SOURCE_DOCKER) {
+        GpFetchConfig config = {.plain_http = pull->options->plain_http};
+        pull->location = gp_location_for(pull->name->reference, pull->credentials, &config);
+    }
+    pull->source = gp_source_open(pull->name, pull->fetch, pull->location, error);
+    return pull->source != NULL;
+}
+
+static gboolean get_manifest(GpPull *pull, GError **error)
+{
+    g_auto(GpPlatform) platform = {0};
+    g_autofree char *type = NULL;
+    g_autoptr(GpIndex) index = NULL;
+    if (!gp_platform_parse(pull->options->platform, &platform, error) || !open_source(pull, error))
+        return FALSE;
+    GpDigest digest;
+    pull->manifest_bytes = gp_source_top(pull->source, &digest, &type, error);
+    if (!pull->manifest_bytes || !gp_manifest_parse(pull->manifest_bytes, type, &pull->manifest, &index, error))
+        return FALSE;
+    if (index) {
+        pull->subject.has_index = TRUE;
+        pull->subject.index = digest;
+    }
+    for (int depth = 1; index; depth++) {
+        const GpDescriptor *chosen = gp_index_choose(index, &platform, error);
+        if (!chosen)
+            return FALSE;
+        if (depth > GP_LIMIT_INDEX_DEPTH) {
+            g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "indexes nested deeper than %d", GP_LIMIT_INDEX_DEPTH);
+            return FALSE;
+        }
+        digest = chosen->digest;
+        g_clear_pointer(&pull->manifest_bytes, g_bytes_unref);
+        g_clear_pointer(&type, g_free);
+        pull->manifest_bytes = gp_source_manifest(pull->source, &digest, chosen->size, &type, error);
+        g_clear_pointer(&index, gp_index_free);
+        if (!pull->manifest_bytes || !gp_manifest_parse(pull->manifest_bytes, type, &pull->manifest, &index, error))
+            return FALSE;
+    }
+    pull->subject.manifest = digest;
+    return TRUE;
+}
+
+/* ---- VERIFY */
+
+static gboolean verify(GpPull *pull, GError **error)
+{
+    GpVerifyRequest request = {.source = pull->source,
+        .identity = pull->identity,
+        .scope = pull->scope,
+        .requirements = pull->requirements,
+        .policy_digest = pull->policy_digest,
+        .lookaside = pull->lookaside,
+        .subject = &pull->subject};
+    return gp_verify_image(&request, &pull->verdict, error);
+}
+
+/* ---- LAYERS */
+
+/* An image for another machine cannot run here; "" is what images built from nothing have. */
+static gboolean check_platform(GpPull *pull, GError **error)
+{
+    g_auto(GpPlatform) platform = {0};
+    if (!gp_platform_parse(pull->options->platform, &platform, error))
+        return FALSE;
+    const GpImageConfig *config = pull->config;
+    gboolean same_os = !config->os || !*config->os || g_str_equal(config->os, platform.os);
+    gboolean same_arch =
+        !config->architecture || !*config->architecture || g_str_equal(config->architecture, platform.architecture);
+    if (same_os && same_arch)
+        return TRUE;
+    g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
+        "the image is for %s/%s, not %s/%s\nAsk for it with --platform if that is what you want.",
+        config->os ? config->os : "", config->architecture ? config->architecture : "", platform.os,
+        platform.architecture);
+    return FALSE;
+}
+
+static gboolean get_config(GpPull *pull, GError **error)
+{
+    const GpDescriptor *descriptor = pull->manifest->config;
+    pull->config_bytes = gp_source_blob(pull->source, &descriptor->digest, descriptor->size, GP_LIMIT_CONFIG, error);
+    if (!pull->config_bytes) {
+        g_prefix_error(error, "image configuration: ");
+        return FALSE;
+    }
+    pull->config = gp_image_config_parse(pull->config_bytes, pull->manifest->layers->len, error);
+    return pull->config && check_platform(pull, error);
+}
+
+static gboolean commit_layers(GpPull *pull, const GpStoredImage *image, GError **error)
+{
+    g_autoptr(GPtrArray) stagings = g_ptr_array_new();
+    for (guint i = 0; i < pull->jobs->len; i++) {
+        GpLayerJob *job = pull->jobs->pdata[i];
+        if (g_atomic_int_get(&job->state) == GP_LAYER_DONE)
+            g_ptr_array_add(stagings, job->staging);
+    }
+    return gp_store_commit(pull->store, stagings, image, error);
+}
+
+/* Layers that were finished before the network or the time gave out are as good as any; a pull that failed for what it
+ * was given leaves nothing. */
+static void keep_finished_layers(GpPull *pull, const GError *failure)
+{
+    GpErrorCode code = gp_error_code(failure);
+    g_autoptr(GError) ignored = NULL;
+    if ((code == GP_ERROR_NETWORK || code == GP_ERROR_CANCELLED) && !commit_layers(pull, NULL, &ignored))
+        g_debug("finished layers are not kept: %s", ignored->message);
+}
+
+static gboolean get_layers(GpPull *pull, GError **error)
+{
+    const GpPullOptions *options = pull->options;
+    if (!get_config(pull, error))
+        return FALSE;
+    GPtrArray *jobs = gp_layers_plan(pull->manifest, pull->config, error);
+    if (!jobs)
+        return FALSE;
+    g_mutex_lock(&pull->lock);
+    pull->jobs = jobs;
+    g_mutex_unlock(&pull->lock);
+    pull->store = gp_store_open(options->store, GP_STORE_WRITE, options->allow_unencrypted_store, error);
+    if (!pull->store)
+        return FALSE;
+    g_autoptr(GError) failure = NULL;
+    if (gp_layers_pull(pull->source, pull->store, jobs, options->max_parallel, &failure))
+        return TRUE;
+    keep_finished_layers(pull, failure);
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
+}
+
+/* ---- COMMIT */
+
+static gboolean commit(GpPull *pull, GError **error)
+{
+    g_autoptr(GpStoredImage) image = g_new0(GpStoredImage, 1);
+    image->reference = pull->identity ? gp_reference_to_string(pull->identity) : g_strdup(pull->options->image);
+    image->manifest_digest = pull->subject.manifest;
+    image->manifest = g_bytes_ref(pull->manifest_bytes);
+    image->config = g_bytes_ref(pull->config_bytes);
+    image->layers = g_array_new(FALSE, FALSE, sizeof(GpDigest));
+    image->pulled = g_get_real_time() / G_USEC_PER_SEC;
+    for (guint i = 0; i < pull->manifest->layers->len; i++)
+        g_array_append_val(image->layers, ((GpDescriptor *) pull->manifest->layers->pdata[i])->digest);
+    return commit_layers(pull, image, error);
+}
+
+/* ---- ROOTFS */
+
+static gboolean mount_rootfs(GpPull *pull, GError **error)
+{
+    GpMountRequest request = {.store = pull->store,
+        .manifest = pull->manifest,
+        .manifest_digest = &pull->subject.manifest,
+        .config = pull->config,
+        .bundle = pull->options->bundle,
+        .runtime_dir = pull->options->runtime_dir,
+        .rw = &pull->options->rw};
+    if (!gp_mount_image(&request, error))
+        return FALSE;
+    /* A deadline that passed while mounting is still a failure: whoever asked has given up and will never unmount. */
+    if (gp_cancelled(error)) {
+        (void) gp_rootfs_umount(pull->options->bundle, NULL);
+        return FALSE;
+    }
+    pull->rootfs = g_build_filename(pull->options->bundle, "rootfs", NULL);
+    return TRUE;
+}
+
+/* ---- the machine */
+
+static void enter_state(GpPull *pull, GpPullState state)
+{
+    gint64 now = g_get_monotonic_time();
+    g_mutex_lock(&pull->lock);
+    pull->spent[pull->state] += now - pull->entered;
+    pull->entered = now;
+    pull->state = state;
+    g_mutex_unlock(&pull->lock);
+}
+
+/* Does the work of the present state; the next one is the result. */
+static GpPullState step(GpPull *pull, GError **error)
+{
+    switch (pull->state) {
+    case GP_PULL_RESOLVE:
+        return resolve(pull, error) ? GP_PULL_MANIFEST : GP_PULL_FAILED;
+    case GP_PULL_MANIFEST:
+        return get_manifest(pull, error) ? GP_PULL_VERIFY : GP_PULL_FAILED;
+    case GP_PULL_VERIFY:
+        if (!verify(pull, error))
+            return GP_PULL_FAILED;
+        return pull->options->bundle ? GP_PULL_LAYERS : GP_PULL_DONE;
+    case GP_PULL_LAYERS:
+        return get_layers(pull, error) ? GP_PULL_COMMIT : GP_PULL_FAILED;
+    case GP_PULL_COMMIT:
+        return commit(pull, error) ? GP_PULL_ROOTFS : GP_PULL_FAILED;
+    case GP_PULL_ROOTFS:
+        return mount_rootfs(pull, error) ? GP_PULL_DONE : GP_PULL_FAILED;
+    case GP_PULL_DONE:
+    case GP_PULL_FAILED:
+        break;
+    }
+    g_return_val_if_reached(GP_PULL_FAILED);
+}
+
+/* Makes @failure the result; what broke because we ourselves stopped the workers is not the story to tell. */
+static gboolean fail(GpPull *pull, GError *failure, GError **error)
+{
+    if (failure->code != GP_ERROR_CANCELLED && gp_cancelled(NULL)) {
+        g_clear_error(&failure);
+        (void) gp_cancelled(&failure);
+    }
+    g_prefix_error(&failure, "%s: ", pull->options->image);
+    g_propagate_error(error, failure);
+    return FALSE;
+}
+
+gboolean gp_pull_prepare(GpPull *pull, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    pull->entered = g_get_monotonic_time();
+    pull->name = gp_image_name_parse(pull->options->image, &failure);
+    if (pull->name && separate(pull, &failure))
+        return TRUE;
+    enter_state(pull, GP_PULL_FAILED);
+    return fail(pull, g_steal_pointer(&failure), error);
+}
+
+gboolean gp_pull_run(GpPull *pull, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    while (pull->state != GP_PULL_DONE && pull->state != GP_PULL_FAILED) {
+        GpPullState next = gp_cancelled(&failure) ? GP_PULL_FAILED : step(pull, &failure);
+        enter_state(pull, next);
+    }
+    return pull->state == GP_PULL_DONE || fail(pull, g_steal_pointer(&failure), error);
+}
+
+void gp_pull_status(GpPull *pull, GpPullStatus *status)
+{
+    status->layers = g_array_new(FALSE, TRUE, sizeof(GpPullLayerStatus));
+    g_mutex_lock(&pull->lock);
+    status->state = pull->state;
+    for (guint i = 0; pull->jobs && i < pull->jobs->len; i++) {
+        GpLayerJob *job = pull->jobs->pdata[i];
+        GpPullLayerStatus row = {.state = g_atomic_int_get(&job->state),
+            .size = job->descriptor->size,
+            .fetched = __atomic_load_n(&job->fetched, __ATOMIC_RELAXED)};
+        g_autofree char *hex = gp_digest_to_hex(&job->descriptor->digest);
+        g_strlcpy(row.digest, hex, 13);
+        g_array_append_val(status->layers, row);
+    }
+    g_mutex_unlock(&pull->lock);
+}
+
+/* ---- the report */
+
+static GpLayerJob *job_for(const GpPull *pull, const GpDigest *digest)
+{
+    for (guint i = 0; i < pull->jobs->len; i++)
+        if (gp_digest_equal(&((GpLayerJob *) pull->jobs->pdata[i])->descriptor->digest, digest))
+            return pull->jobs->pdata[i];
+    return NULL;
+}
+
+static json_t *report_layers(const GpPull *pull, guint64 *downloaded, guint64 *reused, guint64 *unpacked)
+{
+    json_t *layers = json_array();
+    for (guint i = 0; pull->jobs && i < pull->manifest->layers->len; i++) {
+        const GpDescriptor *layer = pull->manifest->layers->pdata[i];
+        const GpLayerJob *job = job_for(pull, &layer->digest);
+        if (!job)
+            continue;
+        g_autofree char *digest = gp_digest_to_string(&layer->digest);
+        g_autofree char *diff_id = gp_digest_to_string(&job->diff_id);
+        json_array_append_new(layers, json_pack("{s:s, s:s, s:I, s:b}", "digest", digest, "diffId", diff_id, "size",
+                                          (json_int_t) layer->size, "reused", job->state == GP_LAYER_REUSED));
+    }
+    for (guint i = 0; pull->jobs && i < pull->jobs->len; i++) {
+        const GpLayerJob *job = pull->jobs->pdata[i];
+        *(job->state == GP_LAYER_REUSED ? reused : downloaded) += job->descriptor->size;
+        *unpacked += job->unpacked;
+    }
+    return layers;
+}
+
+static json_t *report_timings(const GpPull *pull)
+{
+    json_t *timings = json_object();
+    gint64 total = 0;
+    for (int state = GP_PULL_RESOLVE; state < GP_PULL_DONE; state++) {
+        if (pull->spent[state])
+            json_object_set_new(
+                timings, gp_pull_state_name((GpPullState) state), json_real((double) pull->spent[state] / 1e6));
+        total += pull->spent[state];
+    }
+    json_object_set_new(timings, "total", json_real((double) total / 1e6));
+    return timings;
+}
+
+json_t *gp_pull_report(const GpPull *pull)
+{
+    json_t *report = json_object();
+    g_autofree char *canonical =
+        pull->identity ? gp_reference_to_string(pull->identity) : g_strdup(pull->options->image);
+    json_object_set_new(report, "image", json_string(canonical));
+    if (pull->subject.manifest.algorithm) {
+        g_autofree char *digest = gp_digest_to_string(&pull->subject.manifest);
+        json_object_set_new(report, "manifestDigest", json_string(digest));
+    }
+    if (pull->subject.has_index) {
+        g_autofree char *digest = gp_digest_to_string(&pull->subject.index);
+        json_object_set_new(report, "indexDigest", json_string(digest));
+    }
+    if (pull->manifest) {
+        g_autofree char *digest = gp_digest_to_string(&pull->manifest->config->digest);
+        json_object_set_new(report, "configDigest", json_string(digest));
+    }
+    guint64 downloaded = 0, reused = 0, unpacked = 0;
+    json_object_set_new(report, "layers", report_layers(pull, &downloaded, &reused, &unpacked));
+    json_object_set_new(report, "verdict", pull->verdict ? gp_verdict_to_json(pull->verdict) : json_null());
+    json_object_set_new(report, "rootfs", pull->rootfs ? json_string(pull->rootfs) : json_null());
+    json_object_set_new(report, "timings", report_timings(pull));
+    json_object_set_new(report, "bytes",
+        json_pack("{s:I, s:I, s:I}", "downloaded", (json_int_t) downloaded, "reused", (json_int_t) reused, "unpacked",
+            (json_int_t) unpacked));
+    return report;
+}

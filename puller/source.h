@@ -1,0 +1,76 @@
+/* Where an image comes from: a registry, an OCI layout or a dir: folder, behind one table of functions. A source
+ * delivers bytes; who asked for a digest checks it (gp_source_* below do so before they return). */
+#pragma once
+
+#include <glib.h>
+#include <jansson.h>
+
+#include "base/digest.h"
+#include "policy/lookaside.h"
+#include "policy/reference.h"
+#include "puller/fetch.h"
+
+typedef struct _GpSource GpSource;
+
+typedef enum {
+    GP_SOURCE_DOCKER,
+    GP_SOURCE_OCI,
+    GP_SOURCE_DIR,
+} GpSourceType;
+
+/* What the IMAGE argument says, split: "docker://x", "x", "oci:DIR[:TAG]", "dir:DIR". */
+typedef struct {
+    GpSourceType type;
+    char *directory;        /* oci, dir: made absolute */
+    char *tag;              /* oci: NULL if not written */
+    GpReference *reference; /* docker; else NULL */
+} GpImageName;
+GpImageName *gp_image_name_parse(const char *text, GError **error);
+void gp_image_name_free(GpImageName *name);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpImageName, gp_image_name_free)
+const char *gp_source_type_name(GpSourceType type); /* the policy's transport: "docker", "oci", "dir" */
+
+/* @fetch and @location are borrowed and only for docker (else NULL). Errors: NOT_FOUND, INVALID, INTERNAL. */
+GpSource *gp_source_open(const GpImageName *name, GpFetch *fetch, const GpLocation *location, GError **error);
+void gp_source_free(GpSource *source);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpSource, gp_source_free)
+
+/* The top document (manifest or index), resolved once: by digest if the name has one (then checked), else by tag.
+ * *@digest is computed from the bytes (with the name's algorithm if it has a digest). *@content_type may be NULL for
+ * local sources. */
+GBytes *gp_source_top(GpSource *source, GpDigest *digest, char **content_type, GError **error);
+/* A manifest by digest, checked. @size: the descriptor's, or 0 when unknown. */
+GBytes *gp_source_manifest(GpSource *source, const GpDigest *digest, guint64 size, char **content_type, GError **error);
+/* A small blob (config, signature payload) by digest, size enforced, checked. */
+GBytes *gp_source_blob(GpSource *source, const GpDigest *digest, guint64 size, gsize max, GError **error);
+
+/* A layer as a stream: NOT checked; the reader hashes it. gp_source_stream_finish() after the end says whether the
+ * transport thinks that it is complete. Thread-safe: several streams at once from several threads. */
+typedef struct _GpSourceStream GpSourceStream;
+GpSourceStream *gp_source_stream_open(GpSource *source, const GpDigest *digest, guint64 size, GError **error);
+int gp_source_stream_fd(const GpSourceStream *stream);
+gboolean gp_source_stream_finish(GpSourceStream *stream, GError **error);
+void gp_source_stream_free(GpSourceStream *stream);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpSourceStream, gp_source_stream_free)
+
+/* One signature as found; who verifies decides what it is. */
+typedef enum {
+    GP_FOUND_SIMPLE, /* lookaside or signature-N: blob, starting byte decides (OpenPGP or "\0simple-signing\n") */
+    GP_FOUND_COSIGN, /* payload and annotations */
+} GpFoundType;
+typedef struct {
+    GpFoundType type;
+    char *source;        /* for the report */
+    GBytes *blob;        /* SIMPLE: the signature; COSIGN: the payload */
+    json_t *annotations; /* COSIGN: object of strings */
+    char *media_type;    /* COSIGN */
+} GpFoundSignature;
+void gp_found_signature_free(GpFoundSignature *found);
+
+/* Detached simple signatures of @digest: docker: @lookaside_base (may be NULL: none), file, http or https; dir:
+ * signature-N. GpFoundSignature*; an empty array is success. Any answer but "not there" is an error. */
+GPtrArray *gp_source_simple_signatures(
+    GpSource *source, const GpReference *reference, const char *lookaside_base, const GpDigest *digest, GError **error);
+/* cosign attachments under tag sha256-<hex>.sig (docker, oci layout by ref name), or "\0sigstore-json\n" blobs of dir:.
+ */
+GPtrArray *gp_source_cosign_signatures(GpSource *source, const GpDigest *digest, GError **error);

@@ -1,0 +1,29 @@
+/* What an answer's status line and fields mean: pure decisions. */
+#pragma once
+
+#include <curl/curl.h>
+#include <glib.h>
+
+#include "base/error.h"
+#include "puller/worker_exchange.h"
+
+/* What was asked. */
+typedef struct {
+    gboolean is_blob;
+    guint64 size;        /* of the blob, exact */
+    guint64 range_start; /* 0: all of it was asked for */
+} GpAnswerPlan;
+
+/* Whether a 200 or 206 is what was asked for, before a byte of its body is taken; other statuses pass. Errors: INVALID.
+ */
+gboolean gp_answer_check(const GpAnswer *answer, const GpAnswerPlan *plan, GError **error);
+
+/* 429 and the 5xx that may pass. */
+gboolean gp_status_is_temporary(int status);
+/* The error of a final status; @code is the registry's own word for it, or NULL. */
+GpErrorCode gp_status_error_code(int status, const char *code);
+/* Seconds; 0 when the server does not say. */
+guint gp_answer_retry_after(const GpAnswer *answer, guint max);
+
+GpErrorCode gp_curl_error_code(CURLcode result);
+gboolean gp_curl_is_temporary(CURLcode result);

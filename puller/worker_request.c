@@ -1,0 +1,113 @@
+#include "puller/worker_request.h"
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "puller/fetch_protocol.h"
+#include "puller/worker_token.h"
+#include "puller/worker_url.h"
+
+typedef struct {
+    json_t *kind, *scheme, *host, *repository, *selector, *url, *size, *max_bytes, *username, *password,
+        *identity_token;
+} Fields;
+
+static gboolean fail(GError **error, const char *why)
+{
+    g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "fetch request: %s", why);
+    return FALSE;
+}
+
+static gboolean build_url(GpRequest *request, const Fields *fields, GError **error)
+{
+    if (request->kind == GP_REQUEST_URL) {
+        if (!fields->url)
+            return fail(error, "no URL");
+        request->url = g_strdup(json_string_value(fields->url));
+        return TRUE;
+    }
+    if (!fields->scheme || !fields->host || !fields->repository || !fields->selector)
+        return fail(error, "incomplete");
+    const char *scheme = json_string_value(fields->scheme);
+    const char *host = json_string_value(fields->host), *repository = json_string_value(fields->repository);
+    const char *selector = json_string_value(fields->selector);
+    GpDigest digest;
+    gboolean good_selector =
+        request->kind == GP_REQUEST_BLOB ? gp_digest_parse(selector, &digest, NULL) : gp_fetch_is_selector(selector);
+    if ((strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0) || !gp_fetch_is_host(host) ||
+        !gp_fetch_is_repository(repository) || !good_selector)
+        return fail(error, "a part of it must not enter a URL");
+    request->repository = g_strdup(repository);
+    request->url = g_strdup_printf("%s://%s/v2/%s/%s/%s", scheme, host, repository,
+        request->kind == GP_REQUEST_BLOB ? "blobs" : "manifests", selector);
+    return TRUE;
+}
+
+static gboolean set_kind(GpRequest *request, const Fields *fields, GError **error)
+{
+    static const char *const names[] = {
+        [GP_REQUEST_MANIFEST] = "manifest", [GP_REQUEST_BLOB] = "blob", [GP_REQUEST_URL] = "url"};
+    gsize i = 0;
+    while (i < G_N_ELEMENTS(names) && strcmp(names[i], json_string_value(fields->kind)) != 0)
+        i++;
+    if (i == G_N_ELEMENTS(names))
+        return fail(error, "unknown kind");
+    request->kind = (GpRequestKind) i;
+    const json_t *size = request->kind == GP_REQUEST_BLOB ? fields->size : fields->max_bytes;
+    json_int_t most = (json_int_t) (request->kind == GP_REQUEST_BLOB ? GP_LIMIT_BLOB : 64 * GP_MIB);
+    if (!size || json_integer_value(size) < 0 || json_integer_value(size) > most)
+        return fail(error, "size");
+    request->size = (guint64) json_integer_value(size);
+    return TRUE;
+}
+
+static char *copy(const json_t *value)
+{
+    return value ? g_strdup(json_string_value(value)) : NULL;
+}
+
+GpRequest *gp_request_parse(const char *message, gsize length, char *const *plain_http, GError **error)
+{
+    Fields f;
+    const GpJsonField fields[] = {
+        {"kind", GP_JSON_STRING, GP_JSON_MANDATORY, &f.kind},
+        {"scheme", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.scheme},
+        {"host", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.host},
+        {"repository", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.repository},
+        {"selector", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.selector},
+        {"url", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.url},
+        {"size", GP_JSON_INTEGER, GP_JSON_OPTIONAL, &f.size},
+        {"maxBytes", GP_JSON_INTEGER, GP_JSON_OPTIONAL, &f.max_bytes},
+        {"username", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.username},
+        {"password", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.password},
+        {"identityToken", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.identity_token},
+        {NULL},
+    };
+    g_autoptr(json_t) document = gp_json_parse(message, length, GP_LIMIT_FETCH_REQUEST, "fetch request", error);
+    if (!document || !gp_json_fields(document, "$", fields, TRUE, error))
+        return NULL;
+    g_autoptr(GpRequest) request = g_new0(GpRequest, 1);
+    if (!set_kind(request, &f, error) || !build_url(request, &f, error) ||
+        !gp_url_check_scheme(request->url, plain_http, error))
+        return NULL;
+    request->origin = gp_url_origin(request->url);
+    if (request->kind != GP_REQUEST_URL) {
+        request->username = copy(f.username);
+        request->password = copy(f.password);
+        request->identity_token = copy(f.identity_token);
+    }
+    return g_steal_pointer(&request);
+}
+
+void gp_request_free(GpRequest *request)
+{
+    if (!request)
+        return;
+    g_free(request->url);
+    g_free(request->origin);
+    g_free(request->repository);
+    g_free(request->username);
+    gp_secret_free(request->password);
+    gp_secret_free(request->identity_token);
+    g_free(request);
+}
