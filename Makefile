@@ -40,7 +40,7 @@ LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(if $(SANITIZ
 
 PKGS_BASE := glib-2.0 jansson libcrypto libseccomp
 PKGS_PULL := $(PKGS_BASE) ostree-1 gio-2.0 gpgme yaml-0.1
-PKGS_FETCH := $(PKGS_BASE) libcurl
+PKGS_FETCH := $(PKGS_BASE) libssl libcurl
 PKGS_UNPACK := $(PKGS_BASE) libarchive libzstd libisal
 PKGS_ALL := $(sort $(PKGS_PULL) $(PKGS_FETCH) $(PKGS_UNPACK))
 # What a clean machine lacks before "make deps" must not be a noisy error of every other target.

@@ -1,0 +1,15 @@
+#include "cli/command.h"
+
+#include "cli/commands.h"
+
+const GpCommand gp_commands[] = {
+    {"pull", "IMAGE --bundle DIR", "verify, store and mount DIR/rootfs; prints the digest", 1, 1, gp_command_pull},
+    {"verify", "IMAGE", "everything up to the verdict; no layer is fetched", 1, 1, gp_command_verify},
+    {"umount", "DIR", "undo a pull's mount", 1, 1, gp_command_umount},
+    {"ref", "IMAGE", "a reference, normalized, with its policy scopes", 1, 1, gp_command_ref},
+    {"images", "", "images in the store", 0, 0, gp_command_images},
+    {"layers", "", "layers in the store", 0, 0, gp_command_layers},
+    {"rm", "IMAGE|DIGEST", "remove an image and the layers only it uses", 1, 1, gp_command_rm},
+    {"fsck", "", "verify every byte that would be mounted", 0, 0, gp_command_fsck},
+    {NULL, NULL, NULL, 0, 0, NULL},
+};

@@ -1,0 +1,27 @@
+/* The command table: one row a command, one function a row. */
+#pragma once
+
+#include <glib.h>
+
+#include "puller/options.h"
+
+/* What every command gets: the global options, and its own words. */
+typedef struct {
+    GpPullOptions *pull;
+    gboolean json, quiet, verbose;
+    char **words; /* behind the command's name, NULL-ended */
+    guint n_words;
+} GpContext;
+
+typedef struct {
+    const char *name;
+    const char *arguments; /* as --help shows them */
+    const char *summary;
+    guint min_words, max_words;
+    /* FALSE with an error, or TRUE: *@status is the exit status (0 unless the command sets it: "no" is 3). Results go
+     * to standard output. */
+    gboolean (*run)(GpContext *context, int *status, GError **error);
+} GpCommand;
+
+/* The commands, ended by a row without a name. */
+extern const GpCommand gp_commands[];

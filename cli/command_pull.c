@@ -1,0 +1,119 @@
+/* pull, verify, umount. */
+#include <stdio.h>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "policy/verdict.h"
+#include "puller/pull.h"
+#include "storage/mounts.h"
+
+static void print_attempt(const GpVerdictAttempt *attempt)
+{
+    gp_print("      %s %s: %s\n", attempt->accepted ? "+" : "-", attempt->source, attempt->reason);
+}
+
+static void print_verdict(const GpVerdict *verdict, gboolean verbose)
+{
+    gp_print(
+        "  verdict   %s, scope %s\n", verdict->result == GP_VERDICT_ACCEPT ? "accepted" : "refused", verdict->scope);
+    for (guint i = 0; i < verdict->requirements->len; i++) {
+        const GpVerdictRequirement *judged = verdict->requirements->pdata[i];
+        gboolean accepted = judged->result == GP_VERDICT_ACCEPT;
+        gp_print("    %s %s%s%s\n", accepted ? "+" : "-", judged->type, accepted && judged->by ? " by " : ": ",
+            accepted && judged->by ? judged->by : judged->reason);
+        for (guint k = 0; (verbose || !accepted) && k < judged->attempts->len; k++)
+            print_attempt(judged->attempts->pdata[k]);
+    }
+}
+
+static void print_layers(json_t *report)
+{
+    json_t *layers = json_object_get(report, "layers");
+    size_t i, reused = 0;
+    json_t *layer;
+    json_array_foreach(layers, i, layer) reused += json_is_true(json_object_get(layer, "reused"));
+    json_t *bytes = json_object_get(report, "bytes");
+    g_autofree char *downloaded = gp_format_bytes((guint64) json_integer_value(json_object_get(bytes, "downloaded")));
+    gp_print("  layers    %zu, %zu of them reused; %s downloaded in %.2f s\n", json_array_size(layers), reused,
+        downloaded, json_real_value(json_object_get(json_object_get(report, "timings"), "total")));
+}
+
+/* What a person wants to see; with --quiet only the digest. */
+static void print_result(const GpContext *context, const GpPull *pull, json_t *report)
+{
+    g_autofree char *digest = gp_digest_to_string(gp_pull_manifest_digest(pull));
+    if (context->quiet) {
+        gp_print("%s\n", digest);
+        return;
+    }
+    gp_print("%s\n  image     %s\n", digest, json_string_value(json_object_get(report, "image")));
+    print_verdict(gp_pull_verdict(pull), context->verbose);
+    if (context->pull->bundle) {
+        print_layers(report);
+        gp_print("  rootfs    %s\n", json_string_value(json_object_get(report, "rootfs")));
+    }
+}
+
+static gboolean run_pull(GpContext *context, int *status, GError **error)
+{
+    context->pull->image = g_strdup(context->words[0]);
+    g_autoptr(GpPull) pull = gp_pull_new(context->pull);
+    g_autoptr(GError) failure = NULL;
+    gboolean ok = gp_pull_prepare(pull, &failure);
+    if (ok) {
+        GpProgress *progress = context->quiet || !context->pull->bundle ? NULL : gp_progress_start(pull);
+        ok = gp_pull_run(pull, &failure);
+        gp_progress_stop(progress);
+    }
+    const GpVerdict *verdict = gp_pull_verdict(pull);
+    if (!ok) {
+        json_t *extra = NULL;
+        if (context->json && verdict)
+            extra = json_pack("{s:o}", "verdict", gp_verdict_to_json(verdict));
+        else if (verdict && !context->pull->bundle && !context->quiet)
+            print_verdict(verdict, TRUE);
+        *status = gp_report_error(failure, context->json, extra);
+        return FALSE;
+    }
+    json_t *report = gp_pull_report(pull);
+    if (context->json) {
+        gp_print_json(report);
+        return TRUE;
+    }
+    print_result(context, pull, report);
+    json_decref(report);
+    (void) error;
+    return TRUE;
+}
+
+gboolean gp_command_pull(GpContext *context, int *status, GError **error)
+{
+    if (!context->pull->bundle) {
+        g_set_error(error, GP_ERROR, GP_ERROR_USAGE,
+            "pull needs --bundle DIR\nTo see only whether an image would be accepted: guest-pull verify IMAGE.");
+        return FALSE;
+    }
+    g_autofree char *bundle = g_canonicalize_filename(context->pull->bundle, NULL);
+    g_free(context->pull->bundle);
+    context->pull->bundle = g_steal_pointer(&bundle);
+    return run_pull(context, status, error);
+}
+
+gboolean gp_command_verify(GpContext *context, int *status, GError **error)
+{
+    g_clear_pointer(&context->pull->bundle, g_free);
+    return run_pull(context, status, error);
+}
+
+gboolean gp_command_umount(GpContext *context, int *status, GError **error)
+{
+    g_autofree char *bundle = g_canonicalize_filename(context->words[0], NULL);
+    if (!gp_rootfs_umount(bundle, error) || !gp_mounts_forget(context->pull->runtime_dir, bundle, error))
+        return FALSE;
+    if (context->json)
+        gp_print_json(json_pack("{s:s}", "unmounted", bundle));
+    *status = 0;
+    return TRUE;
+}

@@ -1,0 +1,146 @@
+/* images, layers, rm, fsck. */
+#include "base/error.h"
+#include "base/limits.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "policy/reference.h"
+#include "storage/mounts.h"
+#include "storage/store.h"
+
+static json_t *describe_image(const GpStoredImage *image)
+{
+    g_autofree char *digest = gp_digest_to_string(&image->manifest_digest);
+    json_t *layers = json_array();
+    for (guint i = 0; i < image->layers->len; i++) {
+        g_autofree char *layer = gp_digest_to_string(&g_array_index(image->layers, GpDigest, i));
+        json_array_append_new(layers, json_string(layer));
+    }
+    return json_pack("{s:s, s:s, s:I, s:o}", "image", image->reference, "manifestDigest", digest, "pulled",
+        (json_int_t) image->pulled, "layers", layers);
+}
+
+gboolean gp_command_images(GpContext *context, int *status, GError **error)
+{
+    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_READ, TRUE, error);
+    g_autoptr(GPtrArray) images = store ? gp_store_images(store, error) : NULL;
+    if (!images)
+        return FALSE;
+    *status = 0;
+    json_t *list = json_array();
+    for (guint i = 0; i < images->len; i++) {
+        const GpStoredImage *image = images->pdata[i];
+        g_autofree char *digest = gp_digest_to_string(&image->manifest_digest);
+        g_autoptr(GDateTime) time = g_date_time_new_from_unix_utc(image->pulled);
+        g_autofree char *when = time ? g_date_time_format(time, "%Y-%m-%d %H:%M") : g_strdup("-");
+        if (context->json)
+            json_array_append_new(list, describe_image(image));
+        else
+            gp_print("%s  %s  %3u layers  %s\n", digest, when, image->layers->len, image->reference);
+    }
+    if (context->json)
+        gp_print_json(json_pack("{s:O}", "images", list));
+    json_decref(list);
+    return TRUE;
+}
+
+gboolean gp_command_layers(GpContext *context, int *status, GError **error)
+{
+    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_READ, TRUE, error);
+    g_autoptr(GPtrArray) layers = store ? gp_store_layers(store, error) : NULL;
+    if (!layers)
+        return FALSE;
+    *status = 0;
+    json_t *list = json_array();
+    for (guint i = 0; i < layers->len; i++) {
+        const GpStoredLayer *layer = layers->pdata[i];
+        g_autofree char *digest = gp_digest_to_string(&layer->blob);
+        g_autofree char *diff_id = gp_digest_to_string(&layer->diff_id);
+        g_autofree char *bytes = gp_format_bytes(layer->bytes);
+        if (context->json)
+            json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I, s:i}", "digest", digest, "diffId", diff_id,
+                                            "size", (json_int_t) layer->blob_size, "bytes", (json_int_t) layer->bytes,
+                                            "entries", (json_int_t) layer->entries, "images", (int) layer->images));
+        else
+            gp_print("%s  %9s  %7" G_GUINT64_FORMAT " entries  %u image%s\n", digest, bytes, layer->entries,
+                layer->images, layer->images == 1 ? "" : "s");
+    }
+    if (context->json)
+        gp_print_json(json_pack("{s:O}", "layers", list));
+    json_decref(list);
+    return TRUE;
+}
+
+/* The stored image that @name means: a manifest digest, or the reference that it was pulled as. */
+static gboolean find_image(GpStore *store, const char *name, GpDigest *digest, GError **error)
+{
+    if (gp_digest_parse(name, digest, NULL))
+        return TRUE;
+    g_autoptr(GpReference) reference = gp_reference_parse(name, NULL);
+    g_autofree char *canonical = reference ? gp_reference_to_string(reference) : g_strdup(name);
+    g_autoptr(GPtrArray) images = gp_store_images(store, error);
+    if (!images)
+        return FALSE;
+    for (guint i = 0; i < images->len; i++) {
+        const GpStoredImage *image = images->pdata[i];
+        if (g_str_equal(image->reference, canonical) || g_str_equal(image->reference, name)) {
+            *digest = image->manifest_digest;
+            return TRUE;
+        }
+    }
+    g_autofree char *shown = gp_escape(name, -1, 300);
+    g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "%s: no such image in the store\nSee guest-pull images.", shown);
+    return FALSE;
+}
+
+static gboolean refuse_mounted(GpContext *context, const GpDigest *digest, GError **error)
+{
+    g_autoptr(GPtrArray) bundles = gp_mounts_using(context->pull->runtime_dir, digest, error);
+    if (!bundles)
+        return FALSE;
+    if (bundles->len == 0)
+        return TRUE;
+    g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "%s is mounted in %s\nFirst: guest-pull umount %s",
+        context->words[0], (char *) bundles->pdata[0], (char *) bundles->pdata[0]);
+    return FALSE;
+}
+
+gboolean gp_command_rm(GpContext *context, int *status, GError **error)
+{
+    GpDigest digest;
+    guint64 freed = 0;
+    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_EXCLUSIVE, TRUE, error);
+    if (!store || !find_image(store, context->words[0], &digest, error) || !refuse_mounted(context, &digest, error) ||
+        !gp_store_remove_image(store, &digest, &freed, error))
+        return FALSE;
+    g_autofree char *text = gp_digest_to_string(&digest);
+    if (context->json)
+        gp_print_json(json_pack("{s:s, s:I}", "removed", text, "layers", (json_int_t) freed));
+    else
+        gp_print("removed %s and %" G_GUINT64_FORMAT " layer%s\n", text, freed, freed == 1 ? "" : "s");
+    *status = 0;
+    return TRUE;
+}
+
+gboolean gp_command_fsck(GpContext *context, int *status, GError **error)
+{
+    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+    guint64 checked = 0;
+    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_READ, TRUE, error);
+    if (!store || !gp_store_fsck(store, problems, &checked, error))
+        return FALSE;
+    json_t *list = json_array();
+    for (guint i = 0; i < problems->len; i++) {
+        g_autofree char *shown = gp_escape(problems->pdata[i], -1, 2000);
+        json_array_append_new(list, json_string(shown));
+        if (!context->json)
+            gp_print("%s\n", shown);
+    }
+    if (context->json)
+        gp_print_json(json_pack(
+            "{s:b, s:I, s:O}", "clean", problems->len == 0, "checked", (json_int_t) checked, "problems", list));
+    else if (problems->len == 0)
+        gp_print("%" G_GUINT64_FORMAT " files checked, all as they came\n", checked);
+    json_decref(list);
+    *status = problems->len == 0 ? 0 : gp_error_info(GP_ERROR_DIGEST)->exit_status;
+    return TRUE;
+}

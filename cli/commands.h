@@ -1,0 +1,15 @@
+/* The functions behind the command table (cli/command.h); each prints its own result. */
+#pragma once
+
+#include "cli/command.h"
+
+gboolean gp_command_pull(GpContext *context, int *status, GError **error);
+gboolean gp_command_verify(GpContext *context, int *status, GError **error);
+gboolean gp_command_umount(GpContext *context, int *status, GError **error);
+
+gboolean gp_command_ref(GpContext *context, int *status, GError **error);
+
+gboolean gp_command_images(GpContext *context, int *status, GError **error);
+gboolean gp_command_layers(GpContext *context, int *status, GError **error);
+gboolean gp_command_rm(GpContext *context, int *status, GError **error);
+gboolean gp_command_fsck(GpContext *context, int *status, GError **error);

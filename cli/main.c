@@ -1,0 +1,177 @@
+/* guest-pull: the command line. Parses the global options, finds the command in the table, reports what came of it. */
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/worker.h"
+#include "cli/command.h"
+#include "cli/output.h"
+
+typedef struct {
+    char *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *as, *bundle, *rw_size, *log_format;
+    char **plain_http;
+    gboolean json, quiet, verbose, allow_unencrypted, version;
+    int timeout, max_parallel;
+    char **words;
+} Arguments;
+
+static void arguments_clear(Arguments *a)
+{
+    char *const strings[] = {a->policy, a->registries_d, a->authfile, a->store, a->platform, a->cert_dir, a->as,
+        a->bundle, a->rw_size, a->log_format};
+    for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
+        g_free(strings[i]);
+    g_strfreev(a->plain_http);
+    g_strfreev(a->words);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Arguments, arguments_clear)
+
+static char *command_list(void)
+{
+    GString *text = g_string_new("Commands:\n");
+    for (const GpCommand *command = gp_commands; command->name; command++) {
+        g_autofree char *left = g_strconcat(command->name, *command->arguments ? " " : "", command->arguments, NULL);
+        g_string_append_printf(text, "  %-32s %s\n", left, command->summary);
+    }
+    g_string_append(
+        text, "\nIMAGE is a registry's reference, oci:DIR[:TAG] or dir:DIR. Without a policy everything is refused.");
+    return g_string_free(text, FALSE);
+}
+
+static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
+{
+    const GOptionEntry entries[] = {
+        {"policy", 0, 0, G_OPTION_ARG_STRING, &a->policy, "what may run (containers-policy.json)", "FILE|URI"},
+        {"bundle", 'b', 0, G_OPTION_ARG_FILENAME, &a->bundle, "pull: where rootfs and config.json appear", "DIR"},
+        {"as", 0, 0, G_OPTION_ARG_STRING, &a->as, "the identity of a local image", "REFERENCE"},
+        {"registries-d", 0, 0, G_OPTION_ARG_FILENAME, &a->registries_d, "where signatures are (registries.d)", "DIR"},
+        {"authfile", 0, 0, G_OPTION_ARG_STRING, &a->authfile, "credentials (auth.json)", "FILE|URI"},
+        {"store", 0, 0, G_OPTION_ARG_FILENAME, &a->store, "the content store", "DIR"},
+        {"platform", 0, 0, G_OPTION_ARG_STRING, &a->platform, "instead of this machine's", "OS/ARCH[/VARIANT]"},
+        {"plain-http", 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->plain_http, "talk http to this registry (repeatable)",
+            "HOST[:PORT]"},
+        {"cert-dir", 0, 0, G_OPTION_ARG_FILENAME, &a->cert_dir, "CAs and client certificates", "DIR"},
+        {"rw-size", 0, 0, G_OPTION_ARG_STRING, &a->rw_size, "size of the writable tmpfs layer", "BYTES|PERCENT"},
+        {"timeout", 0, 0, G_OPTION_ARG_INT, &a->timeout, "for everything together", "SECONDS"},
+        {"max-parallel", 0, 0, G_OPTION_ARG_INT, &a->max_parallel, "layers at the same time", "N"},
+        {"allow-unencrypted-store", 0, 0, G_OPTION_ARG_NONE, &a->allow_unencrypted, "for debugging only", NULL},
+        {"json", 0, 0, G_OPTION_ARG_NONE, &a->json, "one JSON object on standard output", NULL},
+        {"quiet", 'q', 0, G_OPTION_ARG_NONE, &a->quiet, "no progress", NULL},
+        {"verbose", 'v', 0, G_OPTION_ARG_NONE, &a->verbose, "say what is done", NULL},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &a->version, "print the version", NULL},
+        {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->words, NULL, NULL},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new("COMMAND [ARGUMENT…]");
+    g_autofree char *list = command_list();
+    g_option_context_set_summary(context, "Pulls, verifies and mounts container images inside a confidential VM.");
+    g_option_context_set_description(context, list);
+    g_option_context_add_main_entries(context, entries, NULL);
+    g_autoptr(GError) cause = NULL;
+    if (g_option_context_parse(context, &argc, &argv, &cause))
+        return TRUE;
+    g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "%s\nSee guest-pull --help.", cause->message);
+    return FALSE;
+}
+
+/* @given replaces *@field if it was given. */
+static void take(char **field, char **given)
+{
+    if (!*given)
+        return;
+    g_free(*field);
+    *field = g_steal_pointer(given);
+}
+
+static gboolean apply(Arguments *a, GpContext *context, GError **error)
+{
+    GpPullOptions *options = context->pull;
+    if (a->timeout < 0 || a->max_parallel < 0) {
+        g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "--timeout and --max-parallel take a positive number");
+        return FALSE;
+    }
+    if (a->rw_size && !gp_rootfs_parse_size(a->rw_size, &options->rw, error))
+        return FALSE;
+    options->registries_d_given = a->registries_d != NULL;
+    take(&options->policy, &a->policy);
+    take(&options->registries_d, &a->registries_d);
+    take(&options->authfile, &a->authfile);
+    take(&options->store, &a->store);
+    take(&options->platform, &a->platform);
+    take(&options->cert_dir, &a->cert_dir);
+    take(&options->as, &a->as);
+    take(&options->bundle, &a->bundle);
+    options->plain_http = g_steal_pointer(&a->plain_http);
+    options->timeout = a->timeout ? (guint) a->timeout : options->timeout;
+    options->max_parallel = a->max_parallel ? (guint) a->max_parallel : options->max_parallel;
+    options->allow_unencrypted_store = a->allow_unencrypted;
+    options->verbose = a->verbose;
+    context->json = a->json;
+    context->quiet = a->quiet;
+    context->verbose = a->verbose;
+    gp_worker_set_verbose(a->verbose);
+    return TRUE;
+}
+
+/* "policy check FILE" is a row named "policy check": the longest name that the words begin with. */
+static const GpCommand *find_command(char **words, guint *used)
+{
+    const GpCommand *found = NULL;
+    for (const GpCommand *command = gp_commands; command->name; command++) {
+        g_auto(GStrv) parts = g_strsplit(command->name, " ", 0);
+        guint n = g_strv_length(parts);
+        gboolean same = g_strv_length(words) >= n;
+        for (guint i = 0; same && i < n; i++)
+            same = g_str_equal(parts[i], words[i]);
+        if (same && n > *used) {
+            found = command;
+            *used = n;
+        }
+    }
+    return found;
+}
+
+static gboolean dispatch(Arguments *a, GpContext *context, int *status, GError **error)
+{
+    if (a->version) {
+        gp_print("guest-pull %s\n", GP_VERSION);
+        return TRUE;
+    }
+    guint used = 0;
+    const GpCommand *command = a->words ? find_command(a->words, &used) : NULL;
+    if (!command) {
+        g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "%s%s\nSee guest-pull --help.",
+            a->words ? "no such command: " : "which command?", a->words ? a->words[0] : "");
+        return FALSE;
+    }
+    context->words = a->words + used;
+    context->n_words = g_strv_length(context->words);
+    if (context->n_words < command->min_words || context->n_words > command->max_words) {
+        g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "usage: guest-pull %s %s", command->name, command->arguments);
+        return FALSE;
+    }
+    return command->run(context, status, error);
+}
+
+int main(int argc, char **argv)
+{
+    (void) setlocale(LC_ALL, "C.UTF-8");
+    (void) signal(SIGPIPE, SIG_IGN);
+    g_auto(Arguments) arguments = {0};
+    g_autoptr(GpPullOptions) options = gp_pull_options_new();
+    GpContext context = {.pull = options};
+    g_autoptr(GError) error = NULL;
+    int status = 0;
+    /* A failure to parse is reported as JSON too if that was asked for anywhere. */
+    for (int i = 1; i < argc; i++)
+        context.json = context.json || g_str_equal(argv[i], "--json");
+    if (!parse(argc, argv, &arguments, &error) || !apply(&arguments, &context, &error) ||
+        !dispatch(&arguments, &context, &status, &error)) {
+        if (error)
+            status = gp_report_error(error, context.json, NULL);
+    }
+    if (fflush(stdout) != 0 && status == 0)
+        status = gp_error_info(GP_ERROR_SPACE)->exit_status;
+    return status;
+}
