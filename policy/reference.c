@@ -8,7 +8,9 @@
 #define DOCKER_HUB_OLD "index.docker.io"
 #define MAX_NAME 255 /* distribution/reference: NameTotalLengthMax */
 
-G_GNUC_PRINTF(3, 4) static void set_invalid(GError **error, const char *text, const char *format, ...)
+static void set_invalid(GError **error, const char *text, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+static void set_invalid(GError **error, const char *text, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

@@ -3,13 +3,11 @@
 #include <yaml.h>
 
 #include "base/error.h"
-#include "base/limits.h"
 
 struct _GpYaml {
     yaml_parser_t parser;
     const char *what;
     gsize line; /* of the last event, from 1 */
-    guint depth;
 };
 
 static void event_clear(yaml_event_t *event)
@@ -128,14 +126,7 @@ static gboolean read_mapping(GpYaml *yaml, const yaml_event_t *start, GpYamlVisi
         return TRUE;
     if (start->type != YAML_MAPPING_START_EVENT)
         return gp_yaml_refuse(yaml, error, "a mapping (\"key: value\") is expected here");
-    if (++yaml->depth > GP_LIMIT_YAML_DEPTH) {
-        g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "%s: line %" G_GSIZE_FORMAT ": nested deeper than %d levels",
-            yaml->what, yaml->line, GP_LIMIT_YAML_DEPTH);
-        return FALSE;
-    }
-    gboolean good = read_pairs(yaml, visit, data, error);
-    yaml->depth--;
-    return good;
+    return read_pairs(yaml, visit, data, error);
 }
 
 gboolean gp_yaml_mapping(GpYaml *yaml, GpYamlVisit visit, gpointer data, GError **error)

@@ -1,6 +1,6 @@
 /* The little of YAML that configuration needs, over libyaml's events: mappings of plain keys, and scalars. What makes
  * YAML surprising is refused: aliases and anchors (they can multiply a document), tags, lists, merged keys, several
- * documents, keys that occur twice. */
+ * documents, keys that occur twice. Sizes are the caller's to limit. */
 #pragma once
 
 #include <glib.h>
@@ -20,8 +20,8 @@ typedef gboolean (*GpYamlVisit)(GpYaml *yaml, const char *key, gpointer data, GE
 /* The whole document: one mapping, or nothing at all (an empty file). Errors: INVALID with the line. */
 gboolean gp_yaml_document(GpYaml *yaml, GpYamlVisit visit, gpointer data, GError **error);
 
-/* The next value: a mapping, or nothing ("key:" alone, "null", "~"). Errors: INVALID; LIMIT for more levels than
- * GP_LIMIT_YAML_DEPTH. */
+/* The next value: a mapping, or nothing ("key:" alone, "null", "~"). It goes as deep as its visitors ask it to, so the
+ * document cannot make it recurse. Errors: INVALID. */
 gboolean gp_yaml_mapping(GpYaml *yaml, GpYamlVisit visit, gpointer data, GError **error);
 
 /* The next value: text, not empty and without control characters. Caller's, NULL on error. Errors: INVALID. */

@@ -1,9 +1,8 @@
 /* References: grammar, normalization, scopes. */
 #include "policy/reference.h"
 
-#include "base/error.h"
 #include "policy/scope.h"
-#include "tests/unit/policy/rows.h"
+#include "tests/unit/policy/refusal.h"
 
 #define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define DIGEST "sha256:" HEX
@@ -42,7 +41,7 @@ static void test_normalization(void)
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
         g_autoptr(GError) error = NULL;
         g_autoptr(GpReference) reference = gp_reference_parse(rows[i].text, &error);
-        rows_assert_accepted(error);
+        expect_success(error, rows[i].text);
         g_autofree char *canonical = gp_reference_to_string(reference);
         g_assert_cmpstr(canonical, ==, rows[i].canonical);
         g_assert_cmpstr(reference->domain, ==, rows[i].domain);
@@ -131,8 +130,7 @@ static void test_bad(void)
         g_autoptr(GError) error = NULL;
         g_autoptr(GpReference) reference = gp_reference_parse(rows[i].text, &error);
         g_assert_null(reference);
-        rows_assert_refused(error, GP_ERROR, GP_ERROR_INVALID, rows[i].reason);
-    g_clear_error(&error);
+        expect_refusal(&error, GP_ERROR_INVALID, rows[i].reason, rows[i].text);
     }
 }
 
@@ -140,12 +138,10 @@ static void test_other_codes(void)
 {
     g_autoptr(GError) error = NULL;
     g_assert_null(gp_reference_parse("app@md5:0123", &error));
-    rows_assert_refused(error, GP_ERROR, GP_ERROR_UNSUPPORTED, "neither sha256 nor sha512");
-    g_clear_error(&error);
+    expect_refusal(&error, GP_ERROR_UNSUPPORTED, "neither sha256 nor sha512", "test other codes");
     g_autofree char *huge = g_strnfill(5000, 'a');
     g_assert_null(gp_reference_parse(huge, &error));
-    rows_assert_refused(error, GP_ERROR, GP_ERROR_LIMIT, "at most 4096");
-    g_clear_error(&error);
+    expect_refusal(&error, GP_ERROR_LIMIT, "at most 4096", "test other codes");
 }
 
 static void test_message_is_escaped(void)
@@ -153,8 +149,7 @@ static void test_message_is_escaped(void)
     g_autoptr(GError) error = NULL;
     g_assert_null(gp_reference_parse("a\033[31m.b/app", &error));
     g_assert_null(strchr(error->message, '\033'));
-    rows_assert_refused(error, GP_ERROR, GP_ERROR_INVALID, "\\x1b[31m");
-    g_clear_error(&error);
+    expect_refusal(&error, GP_ERROR_INVALID, "\\x1b[31m", "test message is escaped");
 }
 
 static void test_named_keeps_name_only(void)
@@ -165,8 +160,7 @@ static void test_named_keeps_name_only(void)
     g_assert_true(gp_reference_is_name_only(reference));
     g_autoptr(GError) error = NULL;
     g_assert_null(gp_reference_parse_named("docker://debian", &error));
-    rows_assert_refused(error, GP_ERROR, GP_ERROR_INVALID, "host name");
-    g_clear_error(&error);
+    expect_refusal(&error, GP_ERROR_INVALID, "host name", "test named keeps name only");
 }
 
 static void test_scopes(void)
@@ -174,8 +168,7 @@ static void test_scopes(void)
     static const struct {
         const char *text, *scopes;
     } rows[] = {
-        {"debian",
-            "docker.io/library/debian:latest docker.io/library/debian docker.io/library docker.io *.io"},
+        {"debian", "docker.io/library/debian:latest docker.io/library/debian docker.io/library docker.io *.io"},
         {"a.b.example.com:5000/ns/sub/app:1",
             "a.b.example.com:5000/ns/sub/app:1 a.b.example.com:5000/ns/sub/app a.b.example.com:5000/ns/sub "
             "a.b.example.com:5000/ns a.b.example.com:5000 *.b.example.com *.example.com *.com"},
@@ -233,12 +226,11 @@ static void test_scope_keys(void)
         g_autoptr(GError) error = NULL;
         g_autofree char *key = gp_scope_check_docker(rows[i].scope, &error);
         if (!rows[i].reason) {
-            rows_assert_accepted(error);
+            expect_success(error, rows[i].scope);
             g_assert_cmpstr(key, ==, rows[i].scope);
         } else {
             g_assert_null(key);
-            rows_assert_refused(error, GP_ERROR, GP_ERROR_INVALID, rows[i].reason);
-    g_clear_error(&error);
+            expect_refusal(&error, GP_ERROR_INVALID, rows[i].reason, rows[i].scope);
         }
     }
     g_autofree char *lower = gp_scope_check_docker("GHCR.io/ns", NULL);
