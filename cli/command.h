@@ -8,6 +8,7 @@
 /* What every command gets: the global options, and its own words. */
 typedef struct {
     GpPullOptions *pull;
+    char *identity; /* policy match: the rule as JSON; NULL */
     gboolean json, quiet, verbose;
     char **words; /* behind the command's name, NULL-ended */
     guint n_words;

@@ -9,6 +9,10 @@ gboolean gp_command_umount(GpContext *context, int *status, GError **error);
 
 gboolean gp_command_ref(GpContext *context, int *status, GError **error);
 
+gboolean gp_command_policy_check(GpContext *context, int *status, GError **error);
+gboolean gp_command_policy_explain(GpContext *context, int *status, GError **error);
+gboolean gp_command_policy_match(GpContext *context, int *status, GError **error);
+
 gboolean gp_command_images(GpContext *context, int *status, GError **error);
 gboolean gp_command_layers(GpContext *context, int *status, GError **error);
 gboolean gp_command_rm(GpContext *context, int *status, GError **error);

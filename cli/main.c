@@ -9,7 +9,7 @@
 #include "cli/output.h"
 
 typedef struct {
-    char *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *as, *bundle, *rw_size, *log_format;
+    char *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *as, *bundle, *rw_size, *identity;
     char **plain_http;
     gboolean json, quiet, verbose, allow_unencrypted, version;
     int timeout, max_parallel;
@@ -19,7 +19,7 @@ typedef struct {
 static void arguments_clear(Arguments *a)
 {
     char *const strings[] = {a->policy, a->registries_d, a->authfile, a->store, a->platform, a->cert_dir, a->as,
-        a->bundle, a->rw_size, a->log_format};
+        a->bundle, a->rw_size, a->identity};
     for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_strfreev(a->plain_http);
@@ -45,6 +45,7 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
         {"policy", 0, 0, G_OPTION_ARG_STRING, &a->policy, "what may run (containers-policy.json)", "FILE|URI"},
         {"bundle", 'b', 0, G_OPTION_ARG_FILENAME, &a->bundle, "pull: where rootfs and config.json appear", "DIR"},
         {"as", 0, 0, G_OPTION_ARG_STRING, &a->as, "the identity of a local image", "REFERENCE"},
+        {"identity", 0, 0, G_OPTION_ARG_STRING, &a->identity, "policy match: a signedIdentity", "JSON"},
         {"registries-d", 0, 0, G_OPTION_ARG_FILENAME, &a->registries_d, "where signatures are (registries.d)", "DIR"},
         {"authfile", 0, 0, G_OPTION_ARG_STRING, &a->authfile, "credentials (auth.json)", "FILE|URI"},
         {"store", 0, 0, G_OPTION_ARG_FILENAME, &a->store, "the content store", "DIR"},
@@ -107,6 +108,7 @@ static gboolean apply(Arguments *a, GpContext *context, GError **error)
     options->max_parallel = a->max_parallel ? (guint) a->max_parallel : options->max_parallel;
     options->allow_unencrypted_store = a->allow_unencrypted;
     options->verbose = a->verbose;
+    context->identity = a->identity;
     context->json = a->json;
     context->quiet = a->quiet;
     context->verbose = a->verbose;

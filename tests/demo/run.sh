@@ -19,6 +19,7 @@ clean_up() {
   set +e
   crun delete -f "$container" >/dev/null 2>&1
   local point
+  for point in "$work"/*-bundle; do "$pull" --quiet umount "$point" >/dev/null 2>&1; done
   for point in $(findmnt -rno TARGET | grep "^$work/" | sort -r); do umount -l "$point"; done
   [ -z "$registry_pid" ] || { kill "$registry_pid"; wait "$registry_pid"; } 2>/dev/null
   gpgconf --kill all >/dev/null 2>&1
@@ -32,10 +33,9 @@ if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; else bold= plain=; fi
 heading() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 line() { printf '   %s\n' "$*"; }
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
-# expect WHAT COMMAND…: the step must succeed.
-expect() { local what=$1; shift; "$@" || fail "not as expected: $what"; }
-# shortened: digests as people read them
+# Digests as people read them.
 short() { sed -E 's/(sha256:[0-9a-f]{12})[0-9a-f]{52}/\1…/g'; }
+used() { df --output=used -k "$1" | tail -n 1 | tr -d ' '; }
 
 # ---- what the demonstration needs
 heading "A registry on loopback, two images from Debian packages, two keys"
@@ -96,8 +96,6 @@ cat > "$work/policy.json" <<JSON
    "$host/signed": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "$work/vendor.gpg"}],
    "$host/cosign": [{"type": "sigstoreSigned", "keyPath": "$work/cosign.pub", "signedIdentity": {"type": "matchRepository"}}]}}}
 JSON
-expect "the policy parses" "$pull" --quiet policy check "$work/policy.json"
-
 options=(--quiet --json --policy "$work/policy.json" --registries-d "$work/registries.d" --plain-http "$host"
   --store "$work/store" --allow-unencrypted-store --rw-size 64M)
 # run_pull NAME BUNDLE: its report to $work/report.json, its exit status as result
@@ -114,7 +112,7 @@ pull_signed() { # NAME TAG
   line "manifest $(jq -r .manifestDigest "$report" | short), $(jq '.layers | length' "$report") layers," \
     "$(jq '[.layers[] | select(.reused)] | length' "$report") of them in the store already"
   line "scope    $(jq -r '.verdict.scope' "$report")"
-  jq -r '.verdict.requirements[] | "\(.type): accepted, signed by \(.by)"' "$report" | while read -r text; do line "verdict  $text"; done
+  jq -r '.verdict.requirements[] | "\(.type): accepted, signed by \(.by)"' "$report" | short | while read -r text; do line "verdict  $text"; done
   [ "$(findmnt -rno TARGET | grep -c "^$bundle/")" = 1 ] || fail "$1: not exactly one mount"
   [ "$(findmnt -no FSTYPE "$bundle/rootfs")" = overlay ] || fail "$1: no overlay at rootfs"
   line "mount    $(findmnt -rno TARGET,FSTYPE,OPTIONS "$bundle/rootfs" | sed -E "s#$work/##g; s#,lowerdir.*##")"
@@ -124,7 +122,7 @@ pull_signed() { # NAME TAG
 # runs without the v2 half, in a mount namespace of its own.
 run_container() { # BUNDLE
   local unified=/sys/fs/cgroup/unified
-  if [ -s $unified/cgroup.controllers ]; then
+  if [ -n "$(cat $unified/cgroup.controllers 2>/dev/null)" ]; then
     unshare --mount sh -c "umount $unified; exec crun run --bundle \"\$1\" \"\$2\"" sh "$1" "$container"
   else
     crun run --bundle "$1" "$container"
@@ -136,16 +134,16 @@ pull_signed signed/app:1 app
 app=$work/app-bundle
 heading "crun run: the container writes to memory, not to the store"
 touch "$work/marker"
-before=$(df --output=used -k "$app/rootfs" | tail -n 1)
+before=$(used "$app/rootfs")
 run_container "$app" > "$work/output" 2>&1 || { cat "$work/output" >&2; fail "crun run"; }
 while read -r text; do line "$text"; done < "$work/output"
 grep -q '^hello from demo/app, user demo' "$work/output" || fail "the container did not say hello as its user"
 grep -q '^setuid program: -rwsr-xr-x 0:0' "$work/output" || fail "the setuid bit is lost"
 grep -q 'deleted by a whiteout' "$work/output" || fail "the whiteout does not hide"
-after=$(df --output=used -k "$app/rootfs" | tail -n 1)
+after=$(used "$app/rootfs")
 [ $((after - before)) -ge 3072 ] || fail "the tmpfs did not grow"
 line "tmpfs upper: $before KiB used before, $after KiB after"
-touched=$(find "$work/store" -newer "$work/marker" | wc -l)
+touched=$(find "$work/store" -cnewer "$work/marker" | wc -l)
 [ "$touched" = 0 ] || fail "$touched files of the store changed"
 line "store: 0 of $(find "$work/store" | wc -l) files changed"
 "$pull" "${options[@]}" fsck > "$work/fsck" 2>&1 || { cat "$work/fsck" >&2; fail "fsck finds the store damaged"; }

@@ -80,7 +80,7 @@ def test_registry_with_certificate(work, registry_tls):
     name = small_image().push(registry_tls, work.repository(), "v1")
     lib.skopeo("inspect", "docker://" + name, check=1)
     certs = registry_tls.certs_d(work / "certs.d")
-    lib.skopeo("inspect", "--cert-dir", f"{certs}/{registry_tls.host}", "docker://" + name)
+    lib.skopeo("inspect", "--cert-dir", certs, "docker://" + name)
 
 
 def test_registry_records_requests(work, registry):
@@ -98,7 +98,7 @@ def test_fake_registry_serves_and_records(work, fixture, request):
     fake = request.getfixturevalue(fixture)
     image = small_image()
     name = fake.add(image, "some/app", "v1")
-    tls = ["--src-cert-dir", f"{fake.certs_d(work / 'certs.d')}/{fake.host}"] if fake.ca else ["--src-tls-verify=false"]
+    tls = ["--src-cert-dir", fake.certs_d(work / "certs.d")] if fake.ca else ["--src-tls-verify=false"]
     lib.skopeo("copy", *tls, "docker://" + name, f"dir:{work / 'copy'}")
     assert (work / "copy/manifest.json").read_bytes() == image.manifest
     assert "GET /v2/some/app/manifests/v1" in fake.paths()

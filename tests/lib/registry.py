@@ -88,13 +88,13 @@ class Http:
         return body if status == 200 else None
 
     def certs_d(self, folder) -> str:
-        """A directory for --cert-dir that trusts this registry's CA: folder/host:port/ca.crt. Returns `folder`."""
+        """A directory for --cert-dir (ours and skopeo's) that trusts this registry's CA: folder/host:port with a ca.crt. Returns it."""
         place = os.path.join(os.fspath(folder), self.host)
         os.makedirs(place, exist_ok=True)
         if self.ca:
             with open(self.ca) as source, open(os.path.join(place, "ca.crt"), "w") as out:
                 out.write(source.read())
-        return os.fspath(folder)
+        return place
 
     def authfile(self, path, auth: tuple[str, str] | None = None) -> str:
         """An auth.json with this registry's (or the given) user and password. Returns `path`."""

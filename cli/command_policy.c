@@ -1,0 +1,130 @@
+/* policy check, policy explain, policy match: what a policy says, without any network. */
+#include "base/error.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "policy/identity.h"
+#include "policy/policy.h"
+#include "puller/resource.h"
+#include "puller/source.h"
+
+static GpPolicy *load(const char *location, GError **error)
+{
+    g_autofree char *absolute = strstr(location, ":/") ? g_strdup(location) : g_canonicalize_filename(location, NULL);
+    g_autoptr(GBytes) text = gp_resource_fetch(absolute, GP_LIMIT_POLICY, "policy", error);
+    return text ? gp_policy_parse(text, location, error) : NULL;
+}
+
+gboolean gp_command_policy_check(GpContext *context, int *status, GError **error)
+{
+    g_autoptr(GpPolicy) policy = load(context->words[0], error);
+    if (!policy)
+        return FALSE;
+    if (context->json)
+        gp_print_json(json_pack("{s:b, s:s}", "valid", 1, "policy", context->words[0]));
+    else if (!context->quiet)
+        gp_print("%s: a valid policy\n", context->words[0]);
+    *status = 0;
+    return TRUE;
+}
+
+static void explain_requirement(const GpContext *context, const GpRequirement *requirement, json_t *list)
+{
+    const char *type = gp_requirement_type_name(requirement->type);
+    const char *identity = requirement->identity ? gp_identity_type_name(requirement->identity->type) : NULL;
+    json_t *keys = json_array();
+    for (guint i = 0; i < requirement->keys->len; i++) {
+        const GpKeySource *key = requirement->keys->pdata[i];
+        json_array_append_new(keys, json_string(key->location ? key->location : "(inline)"));
+    }
+    if (!context->json) {
+        gp_print("  %s  (%s)\n", type, requirement->path);
+        for (size_t i = 0; i < json_array_size(keys); i++)
+            gp_print("    key       %s\n", json_string_value(json_array_get(keys, i)));
+        if (requirement->keys->len > 0)
+            gp_print("    identity  %s\n", identity ? identity : "not written: the default");
+        if (requirement->unsupported)
+            gp_print("    refuses: %s cannot be evaluated by this program\n", requirement->unsupported);
+    }
+    json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s?, s:s?}", "type", type, "place", requirement->path,
+                                    "keys", keys, "signedIdentity", identity, "unsupported", requirement->unsupported));
+}
+
+static json_t *scopes_tried(const GpReference *reference, const GpImageName *name)
+{
+    json_t *list = json_array();
+    g_auto(GStrv) scopes = reference ? gp_reference_scopes(reference) : NULL;
+    for (char **scope = scopes; scope && *scope; scope++)
+        json_array_append_new(list, json_string(*scope));
+    if (!reference)
+        json_array_append_new(list, json_string(name->directory));
+    json_array_append_new(list, json_string(""));
+    json_array_append_new(list, json_string("default"));
+    return list;
+}
+
+static void explain(
+    const GpContext *context, const GpPolicy *policy, const GpImageName *name, const GpReference *reference)
+{
+    const char *scope;
+    const char *transport = reference ? "docker" : gp_source_type_name(name->type);
+    GPtrArray *requirements =
+        gp_policy_lookup(policy, transport, reference, reference ? NULL : name->directory, &scope);
+    g_autoptr(json_t) tried = scopes_tried(reference, name);
+    g_autoptr(json_t) list = json_array();
+    g_autofree char *image = reference ? gp_reference_to_string(reference) : g_strdup(context->words[0]);
+    if (!context->json) {
+        gp_print("image   %s\ntried   (transport %s)\n", image, transport);
+        for (size_t i = 0; i < json_array_size(tried); i++)
+            gp_print("  %s\n",
+                json_string_length(json_array_get(tried, i)) ? json_string_value(json_array_get(tried, i)) : "\"\"");
+        gp_print("matched %s\n", scope);
+    }
+    for (guint i = 0; i < requirements->len; i++)
+        explain_requirement(context, requirements->pdata[i], list);
+    if (context->json)
+        gp_print_json(json_pack("{s:s, s:s, s:O, s:s, s:O}", "image", image, "transport", transport, "scopes", tried,
+            "scope", scope, "requirements", list));
+}
+
+gboolean gp_command_policy_explain(GpContext *context, int *status, GError **error)
+{
+    if (!context->pull->policy) {
+        g_set_error(error, GP_ERROR, GP_ERROR_POLICY,
+            "there is no policy, and without one every image is refused\nName one: --policy FILE.");
+        return FALSE;
+    }
+    g_autoptr(GpImageName) name = gp_image_name_parse(context->words[0], error);
+    g_autoptr(GpReference) as = NULL;
+    if (!name || (context->pull->as && !(as = gp_reference_parse(context->pull->as, error))))
+        return FALSE;
+    g_autoptr(GpPolicy) policy = load(context->pull->policy, error);
+    if (!policy)
+        return FALSE;
+    explain(context, policy, name, as ? as : name->reference);
+    *status = 0;
+    return TRUE;
+}
+
+gboolean gp_command_policy_match(GpContext *context, int *status, GError **error)
+{
+    g_autoptr(GpIdentityRule) rule = NULL;
+    if (context->identity) {
+        g_autoptr(json_t) json =
+            gp_json_parse(context->identity, strlen(context->identity), GP_LIMIT_POLICY, "--identity", error);
+        if (!json || !(rule = gp_identity_rule_parse(json, "$", error)))
+            return FALSE;
+    }
+    g_autoptr(GpReference) intended = gp_reference_parse(context->words[0], error);
+    if (!intended)
+        return FALSE;
+    g_autoptr(GError) refusal = NULL;
+    gboolean matches = gp_identity_match(rule, GP_IDENTITY_SIMPLE_SIGNING, intended, context->words[1], &refusal);
+    if (context->json)
+        gp_print_json(json_pack("{s:b, s:s}", "matches", matches, "reason", matches ? "matches" : refusal->message));
+    else if (!context->quiet)
+        gp_print("%s\n", matches ? "matches" : refusal->message);
+    *status = matches ? 0 : gp_error_info(GP_ERROR_POLICY)->exit_status;
+    return TRUE;
+}
