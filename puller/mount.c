@@ -1,6 +1,7 @@
 #include "puller/mount.h"
 
 #include <fcntl.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -15,13 +16,26 @@ typedef struct {
     gsize count;
 } LayerFds;
 
+static void drop_layers(LayerFds *layers)
+{
+    while (layers->count > 0)
+        close(layers->fds[--layers->count]);
+}
+
 static void layer_fds_clear(LayerFds *layers)
 {
-    for (gsize i = 0; i < layers->count; i++)
-        close(layers->fds[i]);
+    drop_layers(layers);
     g_free(layers->fds);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LayerFds, layer_fds_clear)
+
+/* Does the layer's root directory hide everything below? overlayfs does not look at that one for the mark. */
+static gboolean root_is_opaque(int fd)
+{
+    char value = 0;
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+    return getxattr(path, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+}
 
 static gboolean open_layers(const GpMountRequest *request, LayerFds *layers, GError **error)
 {
@@ -32,6 +46,8 @@ static gboolean open_layers(const GpMountRequest *request, LayerFds *layers, GEr
         int fd = gp_store_open_layer_root(request->store, &layer->digest, error);
         if (fd < 0)
             return FALSE;
+        if (root_is_opaque(fd))
+            drop_layers(layers);
         layers->fds[layers->count++] = fd;
     }
     return TRUE;
@@ -61,7 +77,8 @@ static gboolean write_config(const GpMountRequest *request, GError **error)
 static GPtrArray *plan_directories(const GpMountRequest *request, const LayerFds *layers, GError **error)
 {
     g_autoptr(GPtrArray) implied = g_ptr_array_new_with_free_func((GDestroyNotify) g_ptr_array_unref);
-    for (guint i = 0; i < request->manifest->layers->len; i++) {
+    guint dropped = request->manifest->layers->len - (guint) layers->count;
+    for (guint i = dropped; i < request->manifest->layers->len; i++) {
         const GpDescriptor *layer = request->manifest->layers->pdata[i];
         GPtrArray *paths = gp_store_layer_implied(request->store, &layer->digest, error);
         if (!paths)

@@ -523,3 +523,11 @@ def test_verify_works_as_an_ordinary_user(work, registry, gpg_key, cosign_key):
     done = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", GUEST_PULL, "verify", name,
                *work.options(policy=policy, registry=registry, registries_d=registries_d), env={"PATH": os.environ["PATH"]})
     assert done.json["verdict"]["accepted"]
+
+
+def test_opaque_mark_in_the_root_hides_all_lower_layers(work, registry):
+    image = Image([Layer([File("old", "x"), Dir("d"), File("d/f", "x")]), Layer([Opaque(""), File("new", "y")])])
+    name = image.push(registry, work.repository(), "latest")
+    policy = write_policy(work / "policy.json", {registry.host: {"type": "insecureAcceptAnything"}})
+    work.pull(name, policy=policy, registry=registry)
+    assert sorted(path.name for path in work.rootfs.iterdir()) == ["new"]
