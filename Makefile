@@ -67,6 +67,7 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*/
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.SECONDARY:
 .PHONY: all deps deps-check deps-lint install run check check-unit check-integration check-asan check-valgrind lint format \
   lint-arrows clean
 

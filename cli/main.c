@@ -85,6 +85,17 @@ static void take(char **field, char **given)
     *field = g_steal_pointer(given);
 }
 
+/* A file's name becomes absolute; a URI stays as it is. */
+static void take_location(char **field, char **given)
+{
+    take(field, given);
+    if (!*field || strstr(*field, ":/"))
+        return;
+    char *absolute = g_canonicalize_filename(*field, NULL);
+    g_free(*field);
+    *field = absolute;
+}
+
 static gboolean apply(Arguments *a, GpContext *context, GError **error)
 {
     GpPullOptions *options = context->pull;
@@ -95,9 +106,9 @@ static gboolean apply(Arguments *a, GpContext *context, GError **error)
     if (a->rw_size && !gp_rootfs_parse_size(a->rw_size, &options->rw, error))
         return FALSE;
     options->registries_d_given = a->registries_d != NULL;
-    take(&options->policy, &a->policy);
+    take_location(&options->policy, &a->policy);
     take(&options->registries_d, &a->registries_d);
-    take(&options->authfile, &a->authfile);
+    take_location(&options->authfile, &a->authfile);
     take(&options->store, &a->store);
     take(&options->platform, &a->platform);
     take(&options->cert_dir, &a->cert_dir);
