@@ -4,6 +4,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
 CC ?= gcc
+CXX ?= g++
 PYTHON ?= /usr/bin/python3
 SANITIZE ?=
 V ?=
@@ -12,8 +13,8 @@ Q = $(if $(V),,@)
 VERSION := 0.1.0
 
 # ---- what Debian must have; each list is used by "make deps" and nothing else
-DEPS_BUILD := gcc make pkg-config libc6-dev libglib2.0-dev libostree-dev libgpgme-dev libarchive-dev libssl-dev \
-  libzstd-dev libcurl4-openssl-dev libjansson-dev libisal-dev libseccomp-dev libyaml-dev
+DEPS_BUILD := gcc g++ make pkg-config libc6-dev libglib2.0-dev libostree-dev libgpgme-dev libarchive-dev libssl-dev \
+  libzstd-dev libcurl4-openssl-dev libjansson-dev libisal-dev libseccomp-dev libyaml-dev libtomlplusplus-dev
 DEPS_RUN := docker-registry skopeo gnupg crun busybox-static jq python3 openssl util-linux ca-certificates
 DEPS_CHECK := python3-pytest umoci ostree attr acl libcap2-bin zstd gzip strace apache2-utils curl procps iproute2
 DEPS_LINT := clang-tidy clang-format cppcheck
@@ -35,6 +36,10 @@ endif
 CPPFLAGS += -D_GNU_SOURCE -I. -include base/banned.h -DGP_VERSION='"$(VERSION)"' -DG_LOG_DOMAIN='"guest-pull"' \
   -DGLIB_VERSION_MIN_REQUIRED=GLIB_VERSION_2_74
 CFLAGS_ALL = -std=gnu17 -g $(OPT) $(WARN) $(HARDEN) $(CFLAGS)
+# The one file of C++ (base/toml.cc); its library is linked statically, so that a guest needs no other.
+CXXFLAGS_ALL = -std=gnu++17 -g $(OPT) $(filter-out -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition,$(WARN)) \
+  $(HARDEN) $(CXXFLAGS)
+LIBSTDCXX := -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(if $(SANITIZE),-fsanitize=address$(,)undefined) $(LDFLAGS)
 , := ,
 
@@ -50,10 +55,10 @@ PKG_CFLAGS := $(call pkg-cflags,$(PKGS_ALL))
 
 # ---- sources: a folder is a library; worker_*.c of puller/ and storage/ belong to the worker programs alone
 FOLDERS := base policy sigstore storage puller
-src = $(filter-out $(1)/worker_%.c,$(wildcard $(1)/*.c))
+src = $(filter-out $(1)/worker_%.c,$(wildcard $(1)/*.c)) $(wildcard $(1)/*.cc)
 FETCH_SRC := $(filter-out puller/worker_main.c,$(wildcard puller/worker_*.c))
 UNPACK_SRC := $(filter-out storage/worker_main.c,$(wildcard storage/worker_*.c))
-obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
 LIBS := $(foreach f,$(FOLDERS),$(BUILD)/lib/$(f).a)
 # The arrows of the house, as link order: puller uses policy, sigstore and storage, all use base.
 LINK := $(BUILD)/lib/puller.a $(BUILD)/lib/storage.a $(BUILD)/lib/sigstore.a $(BUILD)/lib/policy.a $(BUILD)/lib/base.a
@@ -89,6 +94,11 @@ $(BUILD)/obj/%.o: %.c
 	$(if $(Q),@echo "  CC $<")
 	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
+$(BUILD)/obj/%.o: %.cc
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  CXX $<")
+	$(Q)$(CXX) $(CPPFLAGS) $(PKG_CFLAGS) $(CXXFLAGS_ALL) -MMD -MP -c $< -o $@
+
 link = $(if $(Q),@echo "  LD $@"$(nl)	)$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(1) $(call pkg-libs,$(2)) $(3)
 define nl
 
@@ -97,7 +107,7 @@ endef
 
 $(BIN): $(call obj,$(wildcard cli/*.c)) $(LINK)
 	@mkdir -p $(@D)
-	$(call link,$^,$(PKGS_PULL))
+	$(call link,$^,$(PKGS_PULL),$(LIBSTDCXX))
 
 $(BUILD)/libexec/guest-pull/guest-pull-fetch: $(call obj,puller/worker_main.c) $(BUILD)/lib/fetch.a $(BUILD)/lib/base.a
 	@mkdir -p $(@D)
@@ -117,7 +127,7 @@ UNIT_LIBS_puller := fetch puller storage sigstore policy base
 define unit-rule
 $(BUILD)/tests/unit/$(1)/%: $(BUILD)/obj/tests/unit/$(1)/%.o $(foreach l,$(UNIT_LIBS_$(1)),$(BUILD)/lib/$(l).a)
 	@mkdir -p $$(@D)
-	$$(call link,$$^,$$(PKGS_ALL))
+	$$(call link,$$^,$$(PKGS_ALL),$$(LIBSTDCXX))
 endef
 $(foreach f,$(FOLDERS),$(eval $(call unit-rule,$(f))))
 

@@ -1,0 +1,141 @@
+#include "service/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/io.h"
+
+/* Everything that the child needs, made before fork(): between fork and exec only async-signal-safe calls are allowed.
+ */
+typedef struct {
+    char **argv;
+    char **envp;
+    int stdin_fd, stdout_fd, error_fd;
+    int death_signal;
+    pid_t parent;
+} Start;
+
+static void reset_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    for (int number = 1; number < NSIG; number++)
+        (void) sigaction(number, &action, NULL);
+    sigset_t none;
+    sigemptyset(&none);
+    (void) sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static gboolean prepare(const Start *start)
+{
+    reset_signals();
+    if (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, start->death_signal) < 0)
+        return FALSE;
+    if (getppid() != start->parent) { /* it died before the line above could count */
+        errno = ECHILD;
+        return FALSE;
+    }
+    if (dup2(start->stdin_fd, STDIN_FILENO) < 0 || dup2(start->stdout_fd, STDOUT_FILENO) < 0)
+        return FALSE;
+    return close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+}
+
+G_GNUC_NORETURN static void run_child(const Start *start)
+{
+    if (prepare(start))
+        (void) execve(start->argv[0], start->argv, start->envp);
+    int err = errno;
+    (void) !write(start->error_fd, &err, sizeof err);
+    _exit(127);
+}
+
+/* The errno that the child could not get past; 0: it runs. */
+static int wait_for_exec(int fd)
+{
+    int err = 0;
+    ssize_t got;
+    do
+        got = read(fd, &err, sizeof err);
+    while (got < 0 && errno == EINTR);
+    return got == (ssize_t) sizeof err ? err : 0;
+}
+
+gboolean gp_child_spawn(
+    const char *const *argv, char **envp, int stdout_fd, int death_signal, GpChild *child, GError **error)
+{
+    GP_AUTOFD int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int pipe_fds[2];
+    if (null_fd < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0) {
+        gp_set_errno(error, errno, "starting %s", argv[0]);
+        return FALSE;
+    }
+    GP_AUTOFD int read_fd = pipe_fds[0];
+    GP_AUTOFD int write_fd = pipe_fds[1];
+    g_auto(GStrv) arguments = g_strdupv((char **) (gsize) argv);
+    Start start = {
+        arguments, envp, null_fd, stdout_fd >= 0 ? stdout_fd : STDERR_FILENO, write_fd, death_signal, getpid()};
+
+    pid_t pid = fork();
+    if (pid == 0)
+        run_child(&start);
+    if (pid < 0) {
+        gp_set_errno(error, errno, "starting %s", argv[0]);
+        return FALSE;
+    }
+    gp_close_fd(&write_fd);
+    int err = wait_for_exec(read_fd);
+    GP_AUTOFD int pidfd = err == 0 ? pidfd_open(pid, 0) : -1;
+    if (pidfd < 0) {
+        if (err == 0)
+            err = errno;
+        (void) kill(pid, SIGKILL);
+        (void) waitpid(pid, NULL, 0);
+        if (err == ENOENT)
+            g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "starting %s: no such program", argv[0]);
+        else
+            gp_set_errno(error, err, "starting %s", argv[0]);
+        return FALSE;
+    }
+    *child = (GpChild){pid, gp_steal_fd(&pidfd)};
+    return TRUE;
+}
+
+char **gp_child_environment(void)
+{
+    static const char *const ours_alone[] = {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"};
+    char **environment = g_get_environ();
+    for (gsize i = 0; i < G_N_ELEMENTS(ours_alone); i++)
+        environment = g_environ_unsetenv(environment, ours_alone[i]);
+    return environment;
+}
+
+void gp_child_signal(const GpChild *child, int signal, gboolean group)
+{
+    if (child->pid > 0)
+        (void) kill(group ? -child->pid : child->pid, signal);
+}
+
+int gp_child_reap(GpChild *child)
+{
+    int status = 0;
+    /* Before the leader is reaped its number cannot belong to anybody else, group included. */
+    gp_child_signal(child, SIGKILL, TRUE);
+    while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    gp_close_fd(&child->pidfd);
+    child->pid = 0;
+    return status;
+}
+
+char *gp_child_describe(int wait_status)
+{
+    if (WIFSIGNALED(wait_status))
+        return g_strdup_printf("killed by signal %d (%s)", WTERMSIG(wait_status), g_strsignal(WTERMSIG(wait_status)));
+    return g_strdup_printf("exit status %d", WEXITSTATUS(wait_status));
+}

@@ -1,0 +1,31 @@
+/* Starting a program as the leader of a process group of its own, so that it and all that it started can be ended
+ * together. */
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+typedef struct {
+    pid_t pid; /* also the id of its process group; 0: none */
+    int pidfd; /* readable once the program has ended; -1: none */
+} GpChild;
+
+/* Starts @argv[0] (an absolute path) with environment @envp, /dev/null as standard input, @stdout_fd (borrowed; -1: our
+ * standard error) as standard output, our standard error, default signals and no other descriptor. It gets
+ * @death_signal when this process dies. Errors: INTERNAL, NOT_FOUND (no such program). */
+gboolean gp_child_spawn(
+    const char *const *argv, char **envp, int stdout_fd, int death_signal, GpChild *child, GError **error);
+
+/* Our environment without what the supervisor of this process meant for it alone (LISTEN_FDS, NOTIFY_SOCKET…). To be
+ * freed with g_strfreev(). */
+char **gp_child_environment(void);
+
+/* Sends @signal to the program (@group: to its whole group). Does nothing if there is none. */
+void gp_child_signal(const GpChild *child, int signal, gboolean group);
+
+/* For a program that has ended (pidfd readable): kills what is left of its group, then reaps it. Returns the wait
+ * status and clears @child. */
+int gp_child_reap(GpChild *child);
+
+/* "exit status 3" or "killed by signal 9 (Killed)"; owned by the caller. */
+char *gp_child_describe(int wait_status);

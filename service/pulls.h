@@ -1,0 +1,42 @@
+/* The pulls that are asked for over ttrpc: each is one "guest-pull pull" in a process group of its own, at most so many
+ * at once, the others wait in order. Whatever ends a pull other than its success, nothing of it stays mounted. All in
+ * the main thread. */
+#pragma once
+
+#include <glib.h>
+#include <jansson.h>
+
+#include "base/ttrpc.h"
+
+typedef struct _GpPulls GpPulls;
+typedef struct _GpPull GpPull;
+
+typedef struct {
+    char *program;       /* absolute path of guest-pull */
+    char *config;        /* --config of the puller; NULL: its default */
+    char **bundle_roots; /* NULL-ended */
+    char **extra;        /* further options for the puller (debugging); NULL-ended or NULL */
+    guint max_parallel;
+    guint max_queue;
+    guint timeout; /* seconds: our own ceiling for one pull, waiting included */
+} GpPullsConfig;
+
+/* @config is borrowed and must outlive the result. */
+GpPulls *gp_pulls_new(const GpPullsConfig *config);
+/* Ends and undoes every pull without calling back, and waits for that. */
+void gp_pulls_free(GpPulls *pulls);
+
+/* How a pull ended: @digest, or NULL and @status and @text for the answer. */
+typedef void (*GpPullDone)(GpPull *pull, const char *digest, GpStatusCode status, const char *text, gpointer user_data);
+
+/* Starts or queues the pull of @image into @bundle. @timeout_nano: the client's limit, 0 or less for none. @done is
+ * called once, later, unless the pull is cancelled; the handle is dead from then on. Errors: INVALID (image or bundle
+ * make no sense, bundle in use), NOT_FOUND (no such bundle), LIMIT (queue full), INTERNAL. */
+GpPull *gp_pulls_start(GpPulls *pulls, const char *image, const char *bundle, gint64 timeout_nano, GpPullDone done,
+    gpointer user_data, GError **error);
+
+/* The client is gone: ends the pull, undoes what it did, calls nobody back. */
+void gp_pull_cancel(GpPull *pull);
+
+/* {"inFlight":[{"request","image","bundle","state","ageSeconds","pid"}],"totals":{…}}; a new reference. */
+json_t *gp_pulls_status(const GpPulls *pulls);
