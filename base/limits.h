@@ -52,7 +52,7 @@
 
 /* Time, in seconds. */
 #define GP_DEFAULT_TIMEOUT 1200 /* kata's agent.image_pull_timeout */
-#define GP_LIMIT_CONNECT_TIMEOUT 30
+#define GP_LIMIT_CONNECT_TIMEOUT 10
 #define GP_LIMIT_GPG_TIMEOUT 20
 #define GP_LIMIT_CLOCK_SKEW 300 /* how far in the future a GPG signature may be dated */
 #define GP_DEFAULT_PARALLEL 4

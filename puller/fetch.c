@@ -15,7 +15,8 @@
 #include "puller/cancel.h"
 #include "puller/fetch_protocol.h"
 
-#define START_TIMEOUT_MS 30000
+#define START_TIMEOUT 30U /* seconds */
+#define READY_MAX 8192
 
 struct _GpFetch {
     GpWorker *worker;
@@ -98,33 +99,46 @@ static gboolean send_message(int socket, const json_t *message, const int *fds, 
     return sent >= 0;
 }
 
-static gboolean receive_ready(int socket, GError **error)
+static gboolean parse_ready(const char *text, gsize length, GError **error)
 {
-    struct pollfd wait = {.fd = socket, .events = POLLIN};
-    char text[8192];
-    int ready;
-    while ((ready = poll(&wait, 1, START_TIMEOUT_MS)) < 0 && errno == EINTR)
-        ;
-    ssize_t length = ready > 0 ? recv(socket, text, sizeof text, 0) : -1;
-    if (length <= 0) {
-        g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "the fetch worker %s",
-            ready > 0 ? "died while it was starting" : "did not start in time");
-        return FALSE;
-    }
     json_t *is_ready, *problem, *code, *message;
     const GpJsonField fields[] = {{"ready", GP_JSON_BOOLEAN, GP_JSON_OPTIONAL, &is_ready},
         {"error", GP_JSON_OBJECT, GP_JSON_OPTIONAL, &problem}, {NULL}};
     const GpJsonField error_fields[] = {{"code", GP_JSON_STRING, GP_JSON_MANDATORY, &code},
         {"message", GP_JSON_STRING, GP_JSON_MANDATORY, &message}, {NULL}};
-    g_autoptr(json_t) answer = gp_json_parse(text, (gsize) length, sizeof text, "fetch worker", error);
-    if (!answer || !gp_json_fields(answer, "$", fields, TRUE, error) ||
-        (problem && !gp_json_fields(problem, "$.error", error_fields, TRUE, error)))
+    g_autoptr(GError) broken = NULL;
+    g_autoptr(json_t) answer = gp_json_parse(text, length, READY_MAX, "greeting", &broken);
+    if (!answer || !gp_json_fields(answer, "$", fields, TRUE, &broken) ||
+        (problem && !gp_json_fields(problem, "$.error", error_fields, TRUE, &broken))) {
+        g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "the fetch worker broke its protocol: %s", broken->message);
         return FALSE;
-    if (is_ready && json_is_true(is_ready) && !problem)
+    }
+    if (json_is_true(is_ready) && !problem)
         return TRUE;
     gboolean usage = problem && strcmp(json_string_value(code), "usage") == 0;
     g_autofree char *shown = gp_escape(problem ? json_string_value(message) : "no reason given", -1, 1000);
     g_set_error(error, GP_ERROR, usage ? GP_ERROR_USAGE : GP_ERROR_SANDBOX, "fetch worker: %s", shown);
+    return FALSE;
+}
+
+/* The guard of the deadline (puller/cancel.h) is a thread, which must not exist yet: @seconds hold here too. */
+static gboolean receive_ready(int socket, guint seconds, GError **error)
+{
+    struct pollfd wait = {.fd = socket, .events = POLLIN};
+    char text[READY_MAX];
+    gboolean deadline = seconds > 0 && seconds < START_TIMEOUT;
+    int ready;
+    while ((ready = poll(&wait, 1, (int) (deadline ? seconds : START_TIMEOUT) * 1000)) < 0 && errno == EINTR)
+        ;
+    ssize_t length = ready > 0 ? recv(socket, text, sizeof text, 0) : -1;
+    if (length > 0)
+        return parse_ready(text, (gsize) length, error);
+    if (ready == 0 && deadline)
+        g_set_error(error, GP_ERROR, GP_ERROR_CANCELLED,
+            "the fetch worker was not ready within %u seconds\nA longer time: --timeout SECONDS.", seconds);
+    else
+        g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "the fetch worker %s",
+            ready > 0 ? "died while it was starting" : "did not start in time");
     return FALSE;
 }
 
@@ -144,7 +158,8 @@ GpFetch *gp_fetch_start(const GpFetchConfig *config, GError **error)
         return NULL;
     gp_close_fd(&worker_end);
     g_autoptr(json_t) message = make_configuration(config);
-    if (!send_message(fetch->control, message, NULL, 0, error) || !receive_ready(fetch->control, error))
+    if (!send_message(fetch->control, message, NULL, 0, error) ||
+        !receive_ready(fetch->control, config->timeout, error))
         return NULL;
     return g_steal_pointer(&fetch);
 }
@@ -183,10 +198,10 @@ void gp_location_free(GpLocation *location)
 
 /* ---- requests */
 
-static void set_string(json_t *object, const char *key, const char *value)
+/* FALSE only for what JSON cannot hold: bytes that are not UTF-8. */
+static gboolean set_string(json_t *object, const char *key, const char *value)
 {
-    if (value)
-        json_object_set_new(object, key, json_string(value));
+    return !value || json_object_set_new(object, key, json_string(value)) == 0;
 }
 
 static json_t *make_request(const char *kind, const GpLocation *location, const char *selector, GError **error)
@@ -202,12 +217,13 @@ static json_t *make_request(const char *kind, const GpLocation *location, const 
         json_pack("{s:s, s:s, s:s, s:s, s:s}", "kind", kind, "scheme", location->plain_http ? "http" : "https", "host",
             location->host, "repository", location->repository, "selector", selector);
     const GpCredential *credential = location->credential;
-    if (credential) {
-        set_string(request, "username", credential->username);
-        set_string(request, "password", credential->password);
-        set_string(request, "identityToken", credential->identity_token);
-    }
-    return request;
+    if (!credential || (set_string(request, "username", credential->username) &&
+                           set_string(request, "password", credential->password) &&
+                           set_string(request, "identityToken", credential->identity_token)))
+        return request;
+    json_decref(request);
+    g_set_error(error, GP_ERROR, GP_ERROR_AUTH, "the credentials for %s are not UTF-8", location->host);
+    return NULL;
 }
 
 static gboolean make_pipe(int *reader, int *writer, GError **error)

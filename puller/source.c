@@ -196,9 +196,20 @@ GBytes *gp_source_blob(GpSource *source, const GpDigest *digest, guint64 size, g
     g_autoptr(GpSourceStream) stream = gp_source_stream_open(source, digest, size, error);
     if (!stream)
         return NULL;
-    g_autoptr(GBytes) bytes = gp_read_all(gp_source_stream_fd(stream), (gsize) size, "blob", error);
-    if (!bytes || !gp_source_stream_finish(stream, error) || !check_size(bytes, size, "the blob", error) ||
-        !gp_digest_check_bytes(digest, bytes, "the blob", error))
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GBytes) bytes = gp_read_all(gp_source_stream_fd(stream), (gsize) size, "blob", &cause);
+    if (!bytes && cause->code == GP_ERROR_LIMIT) {
+        g_set_error(error, GP_ERROR, GP_ERROR_DIGEST,
+            "the blob has more than the %" G_GUINT64_FORMAT " bytes that its descriptor says", size);
+        return NULL;
+    }
+    if (!bytes) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return NULL;
+    }
+    /* The digest first: only of the right bytes can it be said that the descriptor is wrong. */
+    if (!gp_source_stream_finish(stream, error) || !gp_digest_check_bytes(digest, bytes, "the blob", error) ||
+        !check_size(bytes, size, "the blob", error))
         return NULL;
     return g_steal_pointer(&bytes);
 }
