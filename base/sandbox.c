@@ -49,9 +49,10 @@ static gboolean enter_namespaces(const GpSandboxProfile *profile, GError **error
 {
     int flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (profile->network ? 0 : CLONE_NEWNET);
     if (unshare(flags) == 0) {
-        /* Mounts that others make later must not appear here, nor ours there. */
-        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-            return fail(error, profile, "private mounts", errno);
+        /* Unmounting elsewhere must reach this copy, or it would keep containers' memory alive. In a chroot that is no
+         * mount point (EINVAL) everything stays as it was, which is the same for whoever may not mount. */
+        if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 && errno != EINVAL)
+            return fail(error, profile, "mount propagation", errno);
         return TRUE;
     }
     if (!not_offered(errno))
