@@ -1,0 +1,213 @@
+"""The outside contract: commands, exit statuses, JSON, errors with a next step."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+from lib import *
+
+ANYTHING = {"type": "insecureAcceptAnything"}
+
+
+@pytest.fixture
+def pulled(work, registry):
+    image = Image([Layer([File("a", "1")]), Layer([File("b", "22")])])
+    name = image.push(registry, work.repository(), "latest")
+    policy = write_policy(work / "policy.json", {registry.host: ANYTHING})
+    work.pull(name, policy=policy, registry=registry)
+    return image, name
+
+
+# ---- usage
+
+@pytest.mark.parametrize("arguments, words", [
+    ([], "which command"),
+    (["nonsense"], "no such command: nonsense"),
+    (["pull"], "usage: guest-pull pull IMAGE"),
+    (["pull", "a", "b", "--bundle", "/x"], "usage: guest-pull pull"),
+    (["pull", "a"], "--bundle"),
+    (["verify", "a", "--nonsense"], "--nonsense"),
+    (["verify", "a", "--timeout", "-1"], "positive"),
+    (["verify", "a", "--timeout", "x"], "x"),
+    (["pull", "a", "--bundle", "/x", "--rw-size", "lots"], "lots"),
+    (["verify", "docker.io/a", "--as", "b", "--policy", "/dev/null"], "--as"),
+])
+def test_usage_errors(arguments, words):
+    done = guest_pull(*arguments, check=USAGE)
+    assert words in done.stderr and done.stdout == ""
+    as_json = guest_pull(*arguments, "--json", check=USAGE)
+    assert as_json.error["code"] == "usage" and set(as_json.error) == {"code", "message", "retryable", "detail"}
+
+
+def test_help_fits_a_screen_and_names_every_command():
+    text = guest_pull("--help").stdout
+    assert len(text.splitlines()) <= 60
+    assert all(len(line) <= 120 for line in text.splitlines())
+    for command in ("pull", "verify", "umount", "ref", "policy check", "policy explain", "policy match", "images", "layers", "rm", "fsck"):
+        assert f"  {command} " in text, command
+
+
+def test_version():
+    assert guest_pull("--version").stdout.startswith("guest-pull 0.")
+
+
+def test_no_option_skips_verification():
+    text = guest_pull("--help").stdout.lower()
+    assert "insecure" not in text and "skip" not in text and "no-verify" not in text
+
+
+def test_a_closed_standard_output_is_an_error():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([GUEST_PULL, "ref", "busybox"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == SPACE
+
+
+# ---- ref and policy: no network
+
+@pytest.mark.parametrize("given, canonical", [
+    ("busybox", "docker.io/library/busybox:latest"),
+    ("docker://busybox:1.36", "docker.io/library/busybox:1.36"),
+    ("index.docker.io/user/app", "docker.io/user/app:latest"),
+    ("localhost:5000/x", "localhost:5000/x:latest"),
+    ("ghcr.io/a/b@sha256:" + "0" * 64, "ghcr.io/a/b@sha256:" + "0" * 64),
+])
+def test_ref(given, canonical):
+    report = guest_pull("ref", given, "--json").json
+    assert report["canonical"] == canonical
+    assert set(report) == {"domain", "path", "tag", "digest", "canonical", "scopes"}
+    assert canonical in guest_pull("ref", given).stdout
+
+
+@pytest.mark.parametrize("bad", ["", "UPPER", "a//b", "a:b:c", "a@sha256:short", "../etc/passwd", "a b", "x\x1b[2J"])
+def test_bad_references_are_invalid_and_escaped(bad):
+    done = guest_pull("ref", bad, "--json", check=INVALID)
+    assert done.error["code"] == "invalid" and "\x1b" not in done.stdout
+    assert "\x1b" not in guest_pull("ref", bad, check=INVALID).stderr
+
+
+def test_policy_check(work):
+    good = write_policy(work / "good.json", {"docker.io": ANYTHING})
+    assert guest_pull("policy", "check", good, "--json").json["valid"] is True
+    (work / "bad.json").write_text('{"default":[{"type":"reject"}],"transports":{"docker":{"x":[{"type":"signedBy","keytype":"GPGKeys"}]}}}')
+    bad = guest_pull("policy", "check", work / "bad.json", "--json", check=INVALID)
+    assert '$.transports.docker.x[0].keytype' in bad.message and "keyType" in bad.message
+    (work / "syntax.json").write_text('{"default":\n [{"type":"reject"},]}')
+    assert "line 2" in guest_pull("policy", "check", work / "syntax.json", "--json", check=INVALID).message
+
+
+def test_policy_explain(work):
+    policy = write_policy(work / "policy.json", {"docker.io/library": signed_by("/key.gpg"), "docker.io": ANYTHING})
+    report = guest_pull("policy", "explain", "busybox:1", "--policy", policy, "--json").json
+    assert report["scope"] == "docker: docker.io/library"
+    assert report["scopes"] == ["docker.io/library/busybox:1", "docker.io/library/busybox", "docker.io/library", "docker.io", "*.io", "",
+                                "default"]
+    assert report["requirements"][0]["type"] == "signedBy" and report["requirements"][0]["keys"] == ["/key.gpg"]
+
+
+@pytest.mark.parametrize("identity, intended, signed, expected", [
+    ({"type": "matchRepository"}, "busybox:1", "docker.io/library/busybox:2", OK),
+    ({"type": "matchRepository"}, "busybox:1", "docker.io/library/other:1", POLICY),
+    ({"type": "matchExact"}, "busybox:1", "docker.io/library/busybox:1", OK),
+    ({"type": "matchExact"}, "busybox:1", "docker.io/library/busybox", POLICY),
+    ({"type": "exactRepository", "dockerRepository": "quay.io/a/b"}, "busybox", "quay.io/a/b:9", OK),
+    ({"type": "remapIdentity", "prefix": "mirror.local", "signedPrefix": "docker.io"}, "mirror.local/library/busybox:1", "busybox:1", OK),
+    ({"type": "nonsense"}, "busybox", "busybox", INVALID),
+])
+def test_policy_match(identity, intended, signed, expected):
+    guest_pull("policy", "match", "--identity", json.dumps(identity), intended, signed, check=expected)
+
+
+# ---- the store
+
+def test_images_layers_and_rm(work, pulled):
+    image, name = pulled
+    listed = guest_pull("images", "--store", work.store, "--json").json["images"]
+    assert [entry["manifestDigest"] for entry in listed] == [image.digest] and listed[0]["image"] == name
+    layers = guest_pull("layers", "--store", work.store, "--json").json["layers"]
+    assert {layer["digest"] for layer in layers} == {layer.digest for layer in image.layers}
+    assert {layer["diffId"] for layer in layers} == {layer.diff_id for layer in image.layers}
+    assert sum(layer["bytes"] for layer in layers) == 3 and all(layer["images"] == 1 for layer in layers)
+    assert image.digest in guest_pull("images", "--store", work.store).stdout
+    work.umount()
+    assert guest_pull("rm", image.digest, "--store", work.store, "--json").json["removed"] == image.digest
+    again = guest_pull("rm", image.digest, "--store", work.store, "--json", check=NOT_FOUND)
+    assert "no such image" in again.message
+    assert guest_pull("layers", "--store", work.store, "--json").json == {"layers": []}
+
+
+def test_empty_store_is_not_found(work):
+    for command in (["images"], ["layers"], ["fsck"], ["rm", "busybox"]):
+        done = guest_pull(*command, "--store", work / "absent", "--json", check=NOT_FOUND)
+        assert "absent" in done.message
+
+
+def test_fsck_names_damage(work, pulled):
+    image, _ = pulled
+    clean = guest_pull("fsck", "--store", work.store, "--json").json
+    assert clean["clean"] is True and clean["problems"] == [] and clean["checked"] >= 4
+    victim = next(work.store.glob("layers/*/root/b"))
+    times = victim.stat()
+    victim.write_bytes(b"23")
+    os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
+    damaged = guest_pull("fsck", "--store", work.store, "--json", check=DIGEST).json
+    assert damaged["clean"] is False
+    assert any(image.layers[1].digest in line and "b: its content differs" in line for line in damaged["problems"])
+
+
+def test_umount_of_nothing_is_not_found(work):
+    assert guest_pull("umount", work.bundle, "--json", check=NOT_FOUND).error["code"] == "not-found"
+
+
+# ---- local images
+
+def test_oci_layout(work, cosign_key):
+    image = Image([Layer([File("hello", "hi")])])
+    layout = image.write_layout(work / "layout")
+    policy = write_policy(work / "policy.json", oci={str(work / "layout"): [ANYTHING]})
+    done = work.pull(layout, policy=policy)
+    assert done.json["manifestDigest"] == image.digest and (work.rootfs / "hello").read_text() == "hi"
+    work.verify(f"oci:{work / 'layout'}", policy=policy)
+    assert "nothing" in work.verify(f"oci:{work / 'layout'}:nothing", policy=policy, check=NOT_FOUND).message
+    elsewhere = write_policy(work / "elsewhere.json", oci={"/somewhere/else": [ANYTHING]})
+    work.verify(layout, policy=elsewhere, check=POLICY)
+
+
+def test_local_image_takes_its_identity_from_as(work, gpg_key):
+    folder = work / "image"
+    folder.mkdir()
+    image = Image([Layer([File("hello", "hi")])])
+    (folder / "manifest.json").write_bytes(image.manifest)
+    (folder / "signature-1").write_bytes(gpg_key.sign(simple_payload(image.digest, "example.com/app:1")))
+    policy = write_policy(work / "policy.json", {"example.com": signed_by(gpg_key)})
+    assert work.verify(f"dir:{folder}", "--as", "example.com/app:1", policy=policy).json["verdict"]["accepted"]
+    wrong = work.verify(f"dir:{folder}", "--as", "example.com/other:1", policy=policy, check=SIGNATURE)
+    assert "identity-mismatch" in wrong.message
+    nameless = write_policy(work / "nameless.json", dir={str(folder): [signed_by(gpg_key)]})
+    refused = work.verify(f"dir:{folder}", policy=nameless, check=SIGNATURE)
+    assert "--as" in refused.error["message"] + str(refused.error["detail"]) + str(refused.json["verdict"])
+
+
+VECTORS = os.environ.get("GUEST_PULL_VECTORS")
+FIXTURES = pathlib.Path(VECTORS or "/nonexistent") / "containers-image"
+
+
+@pytest.mark.skipif(not VECTORS, reason="GUEST_PULL_VECTORS is not set: public vectors are not checked")
+@pytest.mark.parametrize("folder, key, expected", [
+    ("dir-img-valid", "public-key.gpg", OK),
+    ("dir-img-mixed", "public-key.gpg", OK),
+    ("dir-img-unsigned", "public-key.gpg", SIGNATURE),
+    ("dir-img-modified-manifest", "public-key.gpg", SIGNATURE),
+    ("dir-img-cosign-valid", "cosign.pub", OK),
+    ("dir-img-cosign-valid", "cosign2.pub", SIGNATURE),
+    ("dir-img-cosign-modified-manifest", "cosign.pub", SIGNATURE),
+])
+def test_public_vectors(work, folder, key, expected):
+    """The reference implementation's own fixtures through the real program."""
+    make = sigstore_signed if key.endswith(".pub") else signed_by
+    policy = write_policy(work / "policy.json", {"docker.io": make(str(FIXTURES / key), "matchRepository")})
+    name = "192.168.64.2:5000/cosign-signed-single-sample" if key.endswith(".pub") else "testing/manifest:latest"
+    scope = "192.168.64.2:5000" if key.endswith(".pub") else "docker.io"
+    policy = write_policy(work / "policy.json", {scope: make(str(FIXTURES / key), "matchRepository")})
+    work.verify(f"dir:{FIXTURES / folder}", "--as", name, policy=policy, check=expected)
