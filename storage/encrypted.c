@@ -10,36 +10,53 @@
 #define MAX_DEPTH 16
 #define HINT "\nFor debugging on a plain disk: --allow-unencrypted-store."
 
-/* device-mapper names the target's owner in the UUID: "CRYPT-LUKS2-…", "CRYPT-PLAIN-…". */
+/* cryptsetup marks all its device-mapper targets with "CRYPT-", also those that only check ("CRYPT-VERITY-…",
+ * "CRYPT-INTEGRITY-…") and LUKS2's inner one ("CRYPT-SUBDEV-…"): these are the ones that encrypt. */
 static gboolean is_crypt(const char *directory)
 {
+    static const char *const prefixes[] = {"CRYPT-LUKS1-", "CRYPT-LUKS2-", "CRYPT-PLAIN-"};
     g_autofree char *path = g_build_filename(directory, "dm", "uuid", NULL);
     g_autofree char *uuid = NULL;
-    return g_file_get_contents(path, &uuid, NULL, NULL) && g_str_has_prefix(uuid, "CRYPT-");
+    gboolean found = FALSE;
+    if (!g_file_get_contents(path, &uuid, NULL, NULL))
+        return FALSE;
+    for (gsize i = 0; i < G_N_ELEMENTS(prefixes) && !found; i++)
+        found = g_str_has_prefix(uuid, prefixes[i]);
+    return found;
 }
 
-/* A device that is not dm-crypt itself is encrypted if everything that it is made of is. */
-static gboolean check_directory(const char *directory, guint depth, GError **error)
+static gboolean refuse_device(const char *directory, GError **error)
 {
-    if (is_crypt(directory))
-        return TRUE;
-    g_autofree char *slaves = g_build_filename(directory, "slaves", NULL);
-    g_autoptr(GDir) dir = depth < MAX_DEPTH ? g_dir_open(slaves, 0, NULL) : NULL;
-    const char *name;
-    guint count = 0;
-    while (dir && (name = g_dir_read_name(dir))) {
-        g_autofree char *slave = g_build_filename(slaves, name, NULL);
-        count++;
-        if (!check_directory(slave, depth + 1, error))
-            return FALSE;
-    }
-    if (count > 0)
-        return TRUE;
     g_autofree char *resolved = realpath(directory, NULL);
     g_autofree char *device = g_path_get_basename(resolved ? resolved : directory);
     g_set_error(
         error, GP_ERROR, GP_ERROR_UNSUPPORTED, "the store is on %s, which is not encrypted (no dm-crypt)" HINT, device);
     return FALSE;
+}
+
+/* A device that is not dm-crypt itself is encrypted if everything that it is made of is; a partition, if its disk is.
+ */
+static gboolean check_device(const char *directory, guint depth, GError **error)
+{
+    if (is_crypt(directory))
+        return TRUE;
+    if (depth >= MAX_DEPTH)
+        return refuse_device(directory, error);
+    g_autofree char *partition = g_build_filename(directory, "partition", NULL);
+    if (g_file_test(partition, G_FILE_TEST_EXISTS)) {
+        g_autofree char *disk = g_build_filename(directory, "..", NULL);
+        return check_device(disk, depth + 1, error);
+    }
+    g_autofree char *slaves = g_build_filename(directory, "slaves", NULL);
+    g_autoptr(GDir) dir = g_dir_open(slaves, 0, NULL);
+    const char *name;
+    guint count = 0;
+    for (; dir && (name = g_dir_read_name(dir)); count++) {
+        g_autofree char *slave = g_build_filename(slaves, name, NULL);
+        if (!check_device(slave, depth + 1, error))
+            return FALSE;
+    }
+    return count > 0 || refuse_device(directory, error);
 }
 
 gboolean gp_encrypted_device(const char *sysfs, guint major_number, guint minor_number, GError **error)
@@ -50,7 +67,7 @@ gboolean gp_encrypted_device(const char *sysfs, guint major_number, guint minor_
             "the store is on no block device (%u:%u), so not on dm-crypt" HINT, major_number, minor_number);
         return FALSE;
     }
-    return check_directory(directory, 0, error);
+    return check_device(directory, 0, error);
 }
 
 gboolean gp_encrypted_check(const char *path, GError **error)

@@ -17,7 +17,8 @@
 typedef struct {
     const char *name;
     GPtrArray *problems;
-    GHashTable *inodes; /* st_ino to GpInode*: link groups must be the sidecar's, no more and no less */
+    GHashTable *inodes;  /* st_ino to GpInode*, and */
+    GHashTable *numbers; /* back: link groups must be the sidecar's, no more and no less */
     guint64 *checked;
 } Check;
 
@@ -35,13 +36,17 @@ static void check_links(Check *check, const char *path, const struct stat *st, c
 {
     if (S_ISDIR(inode->mode))
         return;
-    gpointer key = GSIZE_TO_POINTER(st->st_ino);
-    const GpInode *other = g_hash_table_lookup(check->inodes, key);
-    if (other && other != inode)
+    gpointer number = GSIZE_TO_POINTER(st->st_ino), key = (gpointer) (guintptr) inode, known;
+    if (!g_hash_table_lookup_extended(check->inodes, number, NULL, &known))
+        g_hash_table_insert(check->inodes, number, key);
+    else if (known != key)
         report(
             check->problems, "layer %s: %s: is the same file as another entry, but should not be", check->name, path);
-    if (!other)
-        g_hash_table_insert(check->inodes, key, (gpointer) (guintptr) inode);
+    if (!g_hash_table_lookup_extended(check->numbers, key, NULL, &known))
+        g_hash_table_insert(check->numbers, key, number);
+    else if (known != number)
+        report(check->problems, "layer %s: %s: should be a hard link of another entry, but is a file of its own",
+            check->name, path);
 }
 
 static void check_node(Check *check, int dirfd, const char *path, const GpNode *node);
@@ -112,8 +117,14 @@ static void check_layer(GpStore *store, const GpDigest *blob, GPtrArray *problem
     g_autoptr(GError) error = NULL;
     g_autoptr(GBytes) text = NULL;
     g_autoptr(GpLayerTree) tree = NULL;
-    if (gp_store_load(store, ref, &commit, &metadata, &error))
-        text = gp_store_read_file(store, commit, GP_FILE_ENTRIES, GP_LIMIT_SIDECAR, &error);
+    g_autofree char *recorded = NULL;
+    if (!gp_store_load(store, ref, &commit, &metadata, &error)) {
+        report(problems, "layer %s: %s", name, error->message);
+        return;
+    }
+    if (!g_variant_lookup(metadata, GP_META_BLOB, "s", &recorded) || !g_str_equal(recorded, name))
+        report(problems, "layer %s: its ref names the commit of layer %s", name, recorded ? recorded : "(none)");
+    text = gp_store_read_file(store, commit, GP_FILE_ENTRIES, GP_LIMIT_SIDECAR, &error);
     if (text)
         tree = gp_layer_tree_parse(text, &error);
     GP_AUTOFD int root = tree ? gp_store_open_layer_root(store, blob, &error) : -1;
@@ -122,7 +133,8 @@ static void check_layer(GpStore *store, const GpDigest *blob, GPtrArray *problem
         return;
     }
     g_autoptr(GHashTable) inodes = g_hash_table_new(NULL, NULL);
-    Check check = {.name = name, .problems = problems, .inodes = inodes, .checked = checked};
+    g_autoptr(GHashTable) numbers = g_hash_table_new(NULL, NULL);
+    Check check = {.name = name, .problems = problems, .inodes = inodes, .numbers = numbers, .checked = checked};
     check_node(&check, root, "", tree->root);
 }
 

@@ -23,8 +23,8 @@ gboolean gp_layer_disk_init(GpLayerDisk *disk, int root_fd, GpLayerTree *tree, G
 {
     *disk = (GpLayerDisk){.root_fd = root_fd, .tree = tree, .directory = tree->root, .directory_fd = -1};
     set_implied(tree->root->inode);
-    /* No set-group-id bit and no default ACL may colour what is created below. */
-    if (fchmod(root_fd, 0700) < 0) {
+    /* A set-group-id bit, which the directory may have inherited with its group, would be handed on below. */
+    if (fchown(root_fd, geteuid(), getegid()) < 0 || fchmod(root_fd, 0700) < 0) {
         gp_set_errno(error, errno, "layer directory");
         return FALSE;
     }

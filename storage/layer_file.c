@@ -21,33 +21,36 @@ static gboolean failed(const char *what, const char *name, GError **error)
 gboolean gp_layer_file_open(GpLayerFile *file, GpLayerDisk *disk, GpNode *node, GError **error)
 {
     GpInode *inode = node->inode;
-    GP_AUTOFD int fd =
-        openat(disk->directory_fd, node->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
+    *file = (GpLayerFile){.open = TRUE, .node = node, .size = inode->size, .target = file->target};
+    file->fd = openat(disk->directory_fd, node->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (file->fd < 0)
         return failed("creating", node->name, error);
     if (gp_layer_has_acl(inode) && !gp_layer_disk_settle(disk, disk->directory_fd, node->name, inode, error))
         return FALSE;
-    *file = (GpLayerFile){.fd = gp_steal_fd(&fd),
-        .open = TRUE,
-        .node = node,
-        .size = inode->size,
-        .hasher = gp_object_hasher_new(inode->uid, inode->gid, inode->mode, NULL, inode->xattrs)};
+    file->hasher = gp_object_hasher_new(inode->uid, inode->gid, inode->mode, NULL, inode->xattrs);
     return TRUE;
 }
 
 void gp_layer_file_discard(GpLayerFile *file, guint64 size)
 {
-    *file = (GpLayerFile){.fd = -1, .open = TRUE, .size = size};
+    *file = (GpLayerFile){.fd = -1, .open = TRUE, .size = size, .target = file->target};
 }
 
-static void hash_hole(GpLayerFile *file, guint64 end)
+/* A few bytes of archive make a hole of terabytes, and hashing one takes minutes: nobody may have to wait for that. */
+static gboolean hash_hole(GpLayerFile *file, guint64 end, GError **error)
 {
     static const guint8 zeros[64 * 1024];
+    const GpLayerTarget *target = file->target;
     while (file->at < end) {
+        if (target->stopped && target->stopped(target->stopped_data)) {
+            g_set_error(error, GP_ERROR, GP_ERROR_CANCELLED, "given up inside a hole of a file");
+            return FALSE;
+        }
         gsize part = (gsize) MIN(end - file->at, sizeof zeros);
         gp_hasher_update(file->hasher, zeros, part);
         file->at += part;
     }
+    return TRUE;
 }
 
 gboolean gp_layer_file_write(GpLayerFile *file, guint64 offset, const guint8 *data, gsize length, GError **error)
@@ -61,7 +64,8 @@ gboolean gp_layer_file_write(GpLayerFile *file, guint64 offset, const guint8 *da
         file->at = offset + length;
         return TRUE;
     }
-    hash_hole(file, offset);
+    if (!hash_hole(file, offset, error))
+        return FALSE;
     gp_hasher_update(file->hasher, data, length);
     while (length > 0) {
         ssize_t done = pwrite(file->fd, data, length, (off_t) file->at);
@@ -84,7 +88,8 @@ gboolean gp_layer_file_close(GpLayerFile *file, GpLayerDisk *disk, int objects_f
         const char *name = file->node->name;
         if (file->at < file->size && ftruncate(file->fd, (off_t) file->size) < 0)
             return failed("extending", name, error);
-        hash_hole(file, file->size);
+        if (!hash_hole(file, file->size, error))
+            return FALSE;
         GpDigest digest;
         gp_hasher_finish(file->hasher, &digest);
         memcpy(inode->object, digest.bytes, sizeof inode->object);
@@ -100,5 +105,5 @@ void gp_layer_file_clear(GpLayerFile *file)
 {
     gp_close_fd(&file->fd);
     gp_hasher_free(file->hasher);
-    *file = (GpLayerFile){.fd = -1};
+    *file = (GpLayerFile){.fd = -1, .target = file->target};
 }

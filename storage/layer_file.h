@@ -6,6 +6,7 @@
 
 #include "base/digest.h"
 #include "storage/layer_disk.h"
+#include "storage/layer_writer.h"
 
 typedef struct {
     int fd; /* -1: none, or content that goes nowhere (see gp_layer_file_discard) */
@@ -13,16 +14,18 @@ typedef struct {
     GpNode *node;
     GpHasher *hasher;
     guint64 size, at; /* announced; written and hashed so far */
+    const GpLayerTarget *target; /* survives gp_layer_file_clear() */
 } GpLayerFile;
 
 /* Creates @node's file, whose inode is filled, in the current directory of @disk. Errors: SPACE, INTERNAL and those of
- * the attributes. */
+ * the attributes; then too @file wants gp_layer_file_clear(). */
 gboolean gp_layer_file_open(GpLayerFile *file, GpLayerDisk *disk, GpNode *node, GError **error);
 
 /* Content of @size bytes is expected and belongs to an entry that leaves no file, a whiteout say. */
 void gp_layer_file_discard(GpLayerFile *file, guint64 size);
 
-/* A piece of content. Errors: SANDBOX when the worker goes back, or beyond what it announced; SPACE, INTERNAL. */
+/* A piece of content. Errors: SANDBOX when the worker goes back, or beyond what it announced; SPACE, CANCELLED,
+ * INTERNAL. */
 gboolean gp_layer_file_write(GpLayerFile *file, guint64 offset, const guint8 *data, gsize length, GError **error);
 
 /* Completes the file, if there is one: what was not written is a hole; attributes; object. */

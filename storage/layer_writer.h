@@ -25,6 +25,9 @@ typedef struct {
     int root_fd;       /* an empty directory of ours: becomes the layer's root */
     guint64 max_bytes; /* of unpacked content; GP_LIMIT_LAYER_BYTES at most */
     guint64 max_entries;
+    /* Asked now and then during long work without input (a hole); TRUE: give up. NULL: never. */
+    gboolean (*stopped)(gpointer data);
+    gpointer stopped_data;
 } GpLayerTarget;
 
 /* Progress, updated while the writer runs; may be read from another thread (relaxed). */
@@ -36,6 +39,6 @@ typedef struct {
 /* Reads frames from @frames_fd, READY first, to their end and writes the layer. Nothing is synced. *@diff_id is what
  * the *worker* says that the uncompressed stream hashes to: compare it with the config's, but never use it as a key. On
  * failure the caller removes the directory. Errors: INVALID (the archive), LIMIT, SPACE, UNSUPPORTED (a filesystem
- * without xattrs), SANDBOX (the worker), INTERNAL. */
+ * without xattrs), SANDBOX (the worker), CANCELLED (@target->stopped), INTERNAL. */
 GpLayerTree *gp_layer_write(
     int frames_fd, const GpLayerTarget *target, GpLayerProgress *progress, GpDigest *diff_id, GError **error);

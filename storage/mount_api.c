@@ -10,7 +10,7 @@
 int gp_mount_open(const char *type)
 {
     GP_AUTOFD int context = fsopen(type, FSOPEN_CLOEXEC);
-    if (context < 0 || !gp_mount_set(context, "source", "guest-pull"))
+    if (context < 0 || !gp_mount_set(context, "source", GP_MOUNT_SOURCE))
         return -1;
     return gp_steal_fd(&context);
 }

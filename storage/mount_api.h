@@ -3,7 +3,9 @@
 
 #include <glib.h>
 
-/* A new context for file system @type whose source shows as "guest-pull" in /proc/self/mountinfo. -1 and errno on
+#define GP_MOUNT_SOURCE "guest-pull"
+
+/* A new context for file system @type whose source shows as GP_MOUNT_SOURCE in /proc/self/mountinfo. -1 and errno on
  * failure. */
 int gp_mount_open(const char *type);
 

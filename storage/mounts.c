@@ -1,103 +1,292 @@
+/* A record is a file named by the hash of the bundle's path:
+ *
+ *   guest-pull-mount 1
+ *   sha256:… (the manifest)
+ *   MAJOR:MINOR (the overlay's device, as in /proc/self/mountinfo)
+ *   /the/bundle (to the end of the file)
+ */
 #include "storage/mounts.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/limits.h"
+#include "storage/mount_api.h"
 
-/* A record is a key file: names can hold any byte, so they are percent-encoded. */
-#define GROUP "mount"
+#define FIRST_LINE "guest-pull-mount 1"
+#define MAX_RECORD (8 * GP_KIB)
+#define MAX_MOUNTINFO (64 * GP_MIB)
+#define TEMPORARY ".new"
 
-static char *record_path(const char *runtime_dir, const char *bundle)
+typedef struct {
+    char *name; /* of the file */
+    GpDigest manifest;
+    char *device;
+    char *bundle;
+} Record;
+
+static void record_free(gpointer data)
 {
-    GpDigest digest;
-    gp_digest_of(GP_DIGEST_SHA256, bundle, strlen(bundle), &digest);
-    g_autofree char *hex = gp_digest_to_hex(&digest);
-    return g_build_filename(runtime_dir, "mounts", hex, NULL);
+    Record *record = data;
+    g_free(record->name);
+    g_free(record->device);
+    g_free(record->bundle);
+    g_free(record);
 }
 
-/* The id of the mount whose root is @bundle/rootfs; 0: nothing is mounted there. */
-static guint64 mount_id(const char *bundle)
+static char *record_name(const char *bundle)
+{
+    g_autofree char *path = g_canonicalize_filename(bundle, NULL);
+    GpDigest digest;
+    gp_digest_of(GP_DIGEST_SHA256, path, strlen(path), &digest);
+    return gp_digest_to_hex(&digest);
+}
+
+/* @bytes as a string, up to the first NUL. */
+static char *text_of(GBytes *bytes)
+{
+    gsize length;
+    const char *data = g_bytes_get_data(bytes, &length);
+    return length ? g_strndup(data, length) : g_strdup("");
+}
+
+/* ---- what the kernel has */
+
+/* Adds the devices of our overlays among the lines of one mountinfo (proc(5)): the filesystem's type and source stand
+ * behind a lone "-" that follows a variable number of fields. */
+static void collect_devices(char *mountinfo, GHashTable *devices)
+{
+    char *rest = mountinfo;
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        g_auto(GStrv) words = g_strsplit(line, " ", 0);
+        guint n = g_strv_length(words), dash = 6;
+        while (dash < n && !g_str_equal(words[dash], "-"))
+            dash++;
+        if (dash + 2 < n && g_str_equal(words[dash + 1], "overlay") && g_str_equal(words[dash + 2], GP_MOUNT_SOURCE))
+            g_hash_table_add(devices, g_strdup(words[2]));
+    }
+}
+
+/* Every namespace once: most processes share one. A process that ends while we look sees nothing any more. */
+static gboolean collect_process(const char *process, GHashTable *namespaces, GHashTable *devices, GError **error)
+{
+    g_autofree char *namespace_path = g_build_filename("/proc", process, "ns", "mnt", NULL);
+    g_autofree char *path = g_build_filename("/proc", process, "mountinfo", NULL);
+    g_autofree char *namespace = g_file_read_link(namespace_path, NULL);
+    if (namespace && !g_hash_table_add(namespaces, g_steal_pointer(&namespace)))
+        return TRUE;
+    g_autoptr(GError) cause = NULL;
+    GP_AUTOFD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    g_autoptr(GBytes) bytes = fd < 0 ? NULL : gp_read_all(fd, MAX_MOUNTINFO, path, &cause);
+    if (bytes) {
+        g_autofree char *text = text_of(bytes);
+        collect_devices(text, devices);
+    } else if (g_str_equal(process, "self") || (cause && cause->code == GP_ERROR_LIMIT)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "%s cannot be read", path);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static GHashTable *live_devices(GError **error)
+{
+    g_autoptr(GHashTable) devices = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(GHashTable) namespaces = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    if (!collect_process("self", namespaces, devices, error))
+        return NULL;
+    g_autoptr(GDir) processes = g_dir_open("/proc", 0, NULL);
+    const char *name;
+    while (processes && (name = g_dir_read_name(processes)))
+        if (g_ascii_isdigit(name[0]) && !collect_process(name, namespaces, devices, error))
+            return NULL;
+    return g_steal_pointer(&devices);
+}
+
+static char *overlay_device(const char *bundle, GError **error)
 {
     g_autofree char *rootfs = g_build_filename(bundle, "rootfs", NULL);
-    struct statx info;
-    if (statx(AT_FDCWD, rootfs, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_MNT_ID, &info) < 0 ||
-        !(info.stx_mask & STATX_MNT_ID) || !(info.stx_attributes & STATX_ATTR_MOUNT_ROOT))
-        return 0;
-    return info.stx_mnt_id;
+    GP_AUTOFD int fd = open(rootfs, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct statfs fs;
+    struct stat st;
+    if (fd < 0 || fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0) {
+        gp_set_errno(error, errno, "%s", rootfs);
+        return NULL;
+    }
+    if (fs.f_type != OVERLAYFS_SUPER_MAGIC) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "%s: no overlay is mounted there", rootfs);
+        return NULL;
+    }
+    return g_strdup_printf("%u:%u", major(st.st_dev), minor(st.st_dev));
 }
 
-gboolean gp_mounts_record(const char *runtime_dir, const char *bundle, const GpDigest *manifest, GError **error)
+/* ---- records */
+
+/* The directory of records; -1 without an error when nothing was ever mounted. */
+static int open_records(const char *runtime_dir, GError **error)
 {
-    g_autofree char *directory = g_build_filename(runtime_dir, "mounts", NULL);
-    if (!gp_mkdir_p(directory, 0700, error))
-        return FALSE;
-    g_autofree char *path = record_path(runtime_dir, bundle);
-    g_autofree char *digest = gp_digest_to_string(manifest);
-    g_autofree char *name = g_uri_escape_string(bundle, "/", FALSE);
-    g_autoptr(GKeyFile) record = g_key_file_new();
-    g_key_file_set_string(record, GROUP, "bundle", name);
-    g_key_file_set_string(record, GROUP, "manifest", digest);
-    g_key_file_set_uint64(record, GROUP, "id", mount_id(bundle));
+    g_autofree char *path = g_build_filename(runtime_dir, "mounts", NULL);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno != ENOENT)
+        gp_set_errno(error, errno, "%s", path);
+    return fd;
+}
+
+static Record *parse_record(const char *name, GBytes *bytes)
+{
+    g_autofree char *text = text_of(bytes);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", 4);
+    GpDigest manifest;
+    if (g_strv_length(lines) != 4 || !g_str_equal(lines[0], FIRST_LINE) || !gp_digest_parse(lines[1], &manifest, NULL))
+        return NULL;
+    g_autofree char *expected = record_name(lines[3]);
+    if (!g_str_equal(expected, name))
+        return NULL;
+    Record *record = g_new0(Record, 1);
+    record->name = g_strdup(name);
+    record->manifest = manifest;
+    record->device = g_strdup(lines[2]);
+    record->bundle = g_strdup(lines[3]);
+    return record;
+}
+
+/* Adds record @name to @list, unless another process has removed it since it was listed. What is no record is an error
+ * if @strict: who removes a layer must know all of them; who mounts one need not. */
+static gboolean read_record(int records, const char *name, gboolean strict, GPtrArray *list, GError **error)
+{
     g_autoptr(GError) cause = NULL;
-    if (g_key_file_save_to_file(record, path, &cause))
+    g_autoptr(GBytes) bytes = gp_read_file(records, name, MAX_RECORD, "record of a mount", &cause);
+    if (!bytes && cause->code == GP_ERROR_NOT_FOUND)
         return TRUE;
-    gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "recording the mount");
+    Record *record = bytes ? parse_record(name, bytes) : NULL;
+    if (record) {
+        g_ptr_array_add(list, record);
+        return TRUE;
+    }
+    if (!strict)
+        return TRUE;
+    g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
+        "mounts/%s: not a record of a mount\nIf nothing is mounted any more, remove this file.", name);
     return FALSE;
 }
 
-gboolean gp_mounts_forget(const char *runtime_dir, const char *bundle, GError **error)
+static GPtrArray *read_records(int records, gboolean strict, GError **error)
 {
-    g_autofree char *path = record_path(runtime_dir, bundle);
-    if (unlink(path) == 0 || errno == ENOENT)
-        return TRUE;
-    gp_set_errno(error, errno, "removing %s", path);
-    return FALSE;
-}
-
-/* The bundle of a record whose mount is still there and shows @manifest; *@stale if the mount is gone or the record is
- * unreadable. */
-static char *read_record(const char *path, const GpDigest *manifest, gboolean *stale)
-{
-    g_autoptr(GKeyFile) record = g_key_file_new();
-    *stale = TRUE;
-    if (!g_key_file_load_from_file(record, path, G_KEY_FILE_NONE, NULL))
-        return NULL;
-    g_autofree char *name = g_key_file_get_string(record, GROUP, "bundle", NULL);
-    g_autofree char *text = g_key_file_get_string(record, GROUP, "manifest", NULL);
-    g_autofree char *bundle = name ? g_uri_unescape_string(name, NULL) : NULL;
-    guint64 id = g_key_file_get_uint64(record, GROUP, "id", NULL);
-    GpDigest digest;
-    if (!bundle || !text || !gp_digest_parse(text, &digest, NULL) || id == 0 || mount_id(bundle) != id)
-        return NULL;
-    *stale = FALSE;
-    return !manifest || gp_digest_equal(&digest, manifest) ? g_steal_pointer(&bundle) : NULL;
-}
-
-GPtrArray *gp_mounts_using(const char *runtime_dir, const GpDigest *manifest, GError **error)
-{
-    g_autofree char *directory = g_build_filename(runtime_dir, "mounts", NULL);
-    g_autoptr(GPtrArray) bundles = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", records);
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(record_free);
     g_autoptr(GError) cause = NULL;
-    g_autoptr(GDir) dir = g_dir_open(directory, 0, &cause);
-    if (!dir && g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_NOENT))
-        return g_steal_pointer(&bundles);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, &cause);
     if (!dir) {
         gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "records of mounts");
         return NULL;
     }
     const char *name;
-    while ((name = g_dir_read_name(dir))) {
-        g_autofree char *path = g_build_filename(directory, name, NULL);
-        gboolean stale;
-        char *bundle = read_record(path, manifest, &stale);
-        if (stale)
-            (void) unlink(path);
-        if (bundle)
-            g_ptr_array_add(bundles, bundle);
+    while ((name = g_dir_read_name(dir)))
+        if (!g_str_has_suffix(name, TEMPORARY) && !read_record(records, name, strict, list, error))
+            return NULL;
+    return g_steal_pointer(&list);
+}
+
+static gboolean drop_record(int records, const char *name, GError **error)
+{
+    if (unlinkat(records, name, 0) == 0 || errno == ENOENT)
+        return TRUE;
+    gp_set_errno(error, errno, "mounts/%s", name);
+    return FALSE;
+}
+
+/* Whole or not at all: a reader never sees half a record. */
+static gboolean write_record(int records, const char *name, const char *text, GError **error)
+{
+    g_autofree char *temporary = g_strdup_printf("%s.%08x" TEMPORARY, name, g_random_int());
+    GP_AUTOFD int fd = openat(records, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        gp_set_errno(error, errno, "mounts/%s", temporary);
+        return FALSE;
+    }
+    gboolean ok = gp_write_all(fd, text, strlen(text), error);
+    if (ok && renameat(records, temporary, records, name) < 0) {
+        gp_set_errno(error, errno, "mounts/%s", name);
+        ok = FALSE;
+    }
+    if (!ok)
+        (void) unlinkat(records, temporary, 0);
+    return ok;
+}
+
+/* Device numbers are used again: a record that has the new overlay's is of one that is gone. */
+static gboolean drop_device(int records, const char *device, GError **error)
+{
+    g_autoptr(GPtrArray) list = read_records(records, FALSE, error);
+    for (guint i = 0; list && i < list->len; i++) {
+        const Record *record = list->pdata[i];
+        if (g_str_equal(record->device, device) && !drop_record(records, record->name, error))
+            return FALSE;
+    }
+    return list != NULL;
+}
+
+gboolean gp_mounts_record(const char *runtime_dir, const char *bundle, const GpDigest *manifest, GError **error)
+{
+    g_autofree char *directory = g_build_filename(runtime_dir, "mounts", NULL);
+    g_autofree char *path = g_canonicalize_filename(bundle, NULL);
+    g_autofree char *name = record_name(bundle);
+    g_autofree char *digest = gp_digest_to_string(manifest);
+    g_autofree char *device = overlay_device(bundle, error);
+    if (!device || !gp_mkdir_p(directory, 0700, error))
+        return FALSE;
+    GP_AUTOFD int records = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (records < 0) {
+        gp_set_errno(error, errno, "%s", directory);
+        return FALSE;
+    }
+    g_autofree char *text = g_strdup_printf(FIRST_LINE "\n%s\n%s\n%s", digest, device, path);
+    return drop_device(records, device, error) && write_record(records, name, text, error);
+}
+
+gboolean gp_mounts_forget(const char *runtime_dir, const char *bundle, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autofree char *name = record_name(bundle);
+    GP_AUTOFD int records = open_records(runtime_dir, &cause);
+    if (cause) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return FALSE;
+    }
+    return records < 0 || drop_record(records, name, error);
+}
+
+GPtrArray *gp_mounts_using(const char *runtime_dir, const GpDigest *manifest, GError **error)
+{
+    g_autoptr(GPtrArray) bundles = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GError) cause = NULL;
+    GP_AUTOFD int records = open_records(runtime_dir, &cause);
+    if (cause) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return NULL;
+    }
+    if (records < 0)
+        return g_steal_pointer(&bundles);
+    /* First the records: what is recorded is mounted already, so a new one cannot look stale. */
+    g_autoptr(GPtrArray) list = read_records(records, TRUE, error);
+    g_autoptr(GHashTable) live = list ? live_devices(error) : NULL;
+    if (!live)
+        return NULL;
+    for (guint i = 0; i < list->len; i++) {
+        const Record *record = list->pdata[i];
+        if (!g_hash_table_contains(live, record->device)) {
+            if (!drop_record(records, record->name, error))
+                return NULL;
+        } else if (!manifest || gp_digest_equal(&record->manifest, manifest)) {
+            g_ptr_array_add(bundles, g_strdup(record->bundle));
+        }
     }
     return g_steal_pointer(&bundles);
 }

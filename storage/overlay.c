@@ -108,7 +108,7 @@ static gboolean mount_from_descriptors(int target, const char *data)
     if (child < 0)
         return FALSE;
     if (child == 0) {
-        if (chdir("/proc/self/fd") < 0 || mount("guest-pull", name, "overlay", 0, data) < 0)
+        if (chdir("/proc/self/fd") < 0 || mount(GP_MOUNT_SOURCE, name, "overlay", 0, data) < 0)
             _exit(errno);
         _exit(0);
     }

@@ -2,18 +2,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/io.h"
 #include "base/limits.h"
+#include "storage/mount_api.h"
 #include "storage/overlay.h"
 #include "storage/rootfs_upper.h"
+
+#define LOCK_WAIT (5 * G_USEC_PER_SEC) /* mounting takes milliseconds */
+#define LOCK_POLL 10000
+#define MAX_MOUNTINFO (64 * GP_MIB)
 
 gboolean gp_rootfs_parse_size(const char *text, GpRootfsLimits *limits, GError **error)
 {
@@ -45,6 +48,27 @@ gboolean gp_rootfs_parse_size(const char *text, GpRootfsLimits *limits, GError *
     return TRUE;
 }
 
+/* Whoever can open the bundle can lock it and never let go: waiting has an end. */
+static gboolean lock_bundle(int fd, const char *shown, GError **error)
+{
+    gint64 end = g_get_monotonic_time() + LOCK_WAIT;
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno == EINTR)
+            continue;
+        if (errno != EWOULDBLOCK) {
+            gp_set_errno(error, errno, "bundle %s: locking", shown);
+            return FALSE;
+        }
+        if (g_get_monotonic_time() >= end) {
+            g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
+                "bundle %s: another process keeps it locked\nuse another bundle, or end what works in this one", shown);
+            return FALSE;
+        }
+        g_usleep(LOCK_POLL);
+    }
+    return TRUE;
+}
+
 /* The bundle, locked against other callers of this file until the descriptor is closed. */
 static int open_bundle(const char *bundle, GError **error)
 {
@@ -58,11 +82,11 @@ static int open_bundle(const char *bundle, GError **error)
         g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "bundle %s: no such directory", shown);
         return -1;
     }
-    if (fd < 0 || flock(fd, LOCK_EX) < 0) {
+    if (fd < 0) {
         gp_set_errno(error, errno, "bundle %s", shown);
         return -1;
     }
-    return gp_steal_fd(&fd);
+    return lock_bundle(fd, shown, error) ? gp_steal_fd(&fd) : -1;
 }
 
 /* O_PATH of the bundle's rootfs: of what is mounted there, if something is. */
@@ -189,6 +213,37 @@ gboolean gp_rootfs_mount(const int *layers, gsize n_layers, const GPtrArray *dir
     return TRUE;
 }
 
+/* Is a line of mountinfo (proc(5)) about mount @id, and an overlay that this program made? Type and source stand behind
+ * a lone "-" that follows a variable number of fields. */
+static gboolean is_our_line(const char *line, const char *id)
+{
+    g_auto(GStrv) words = g_strsplit(line, " ", 0);
+    guint n = g_strv_length(words), dash = 6;
+    while (dash < n && !g_str_equal(words[dash], "-"))
+        dash++;
+    return dash + 2 < n && g_str_equal(words[0], id) && g_str_equal(words[dash + 1], "overlay") &&
+           g_str_equal(words[dash + 2], GP_MOUNT_SOURCE);
+}
+
+/* Is what is mounted at @fd an overlay of this program, and not another one's that it must leave alone? */
+static gboolean is_ours(int fd)
+{
+    struct statx stx;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) < 0 || !(stx.stx_mask & STATX_MNT_ID) || !is_mount_point(fd))
+        return FALSE;
+    g_autofree char *id = g_strdup_printf("%" G_GUINT64_FORMAT, (guint64) stx.stx_mnt_id);
+    GP_AUTOFD int file = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    g_autoptr(GBytes) bytes = file < 0 ? NULL : gp_read_all(file, MAX_MOUNTINFO, "mountinfo", NULL);
+    if (!bytes)
+        return FALSE;
+    g_autofree char *text = g_strndup(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes));
+    char *rest = text;
+    gboolean ours = FALSE;
+    for (char *line; !ours && (line = strsep(&rest, "\n"));)
+        ours = is_our_line(line, id);
+    return ours;
+}
+
 gboolean gp_rootfs_umount(const char *bundle, GError **error)
 {
     GP_AUTOFD int bundle_fd = open_bundle(bundle, error);
@@ -196,8 +251,7 @@ gboolean gp_rootfs_umount(const char *bundle, GError **error)
         return FALSE;
     g_autofree char *shown = gp_escape(bundle, -1, 512);
     GP_AUTOFD int mounted = open_place(bundle_fd);
-    struct statfs fs;
-    if (mounted < 0 || !is_mount_point(mounted) || fstatfs(mounted, &fs) < 0 || fs.f_type != OVERLAYFS_SUPER_MAGIC) {
+    if (mounted < 0 || !is_ours(mounted)) {
         g_set_error(
             error, GP_ERROR, GP_ERROR_NOT_FOUND, "bundle %s: no root filesystem of ours is mounted there", shown);
         return FALSE;

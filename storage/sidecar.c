@@ -207,9 +207,9 @@ static gboolean read_extra(char type, char *extra, GpInode *inode)
         inode->size = first;
         return read_object(colon + 1, inode);
     }
-    inode->rdev_major = (guint32) first;
-    if (!g_ascii_string_to_unsigned(colon + 1, 10, 0, G_MAXUINT32, &second, NULL))
+    if (first > G_MAXUINT32 || !g_ascii_string_to_unsigned(colon + 1, 10, 0, G_MAXUINT32, &second, NULL))
         return FALSE;
+    inode->rdev_major = (guint32) first;
     inode->rdev_minor = (guint32) second;
     return TRUE;
 }

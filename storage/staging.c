@@ -54,8 +54,11 @@ static gboolean make_locked_directory(GpStaging *staging, int parent, GError **e
     for (int attempt = 0; attempt < 100; attempt++) {
         g_autofree char *name = g_strdup_printf("%08x%08x", g_random_int(), g_random_int());
         struct stat st;
-        if (mkdirat(parent, name, 0700) < 0 && errno == EEXIST)
-            continue;
+        if (mkdirat(parent, name, 0700) < 0) {
+            if (errno == EEXIST)
+                continue;
+            break;
+        }
         GP_AUTOFD int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0 && errno != ENOENT)
             break;
@@ -109,21 +112,21 @@ int gp_staging_root_fd(const GpStaging *staging)
 
 void gp_staging_complete(GpStaging *staging, GpLayerTree *tree, const GpDigest *diff_id, guint64 blob_size)
 {
-    if (!staging->tree)
-        g_atomic_int_inc(&staging->store->completed);
-    gp_layer_tree_free(staging->tree);
-    staging->tree = tree;
+    g_return_if_fail(!staging->complete);
+    staging->complete = TRUE;
     staging->diff_id = *diff_id;
     staging->blob_size = blob_size;
+    staging->commit = gp_store_write_layer(staging, tree, &staging->error);
+    gp_layer_tree_free(tree);
+    g_atomic_int_inc(&staging->store->completed);
 }
 
 void gp_staging_free(GpStaging *staging)
 {
     if (!staging)
         return;
-    if (staging->tree)
+    if (staging->complete)
         g_atomic_int_add(&staging->store->completed, -1);
-    gp_layer_tree_free(staging->tree);
     gp_close_fd(&staging->root_fd);
     if (staging->name) {
         g_atomic_int_set(&staging->store->garbage, 1);
@@ -133,6 +136,8 @@ void gp_staging_free(GpStaging *staging)
     }
     gp_close_fd(&staging->fd);
     gp_close_fd(&staging->blob_lock_fd);
+    g_clear_error(&staging->error);
+    g_free(staging->commit);
     g_free(staging->name);
     g_free(staging);
 }

@@ -93,7 +93,8 @@ static gboolean take_lock(GpStore *store, GError **error)
         return TRUE;
     if (errno == EWOULDBLOCK)
         g_set_error(error, GP_ERROR, GP_ERROR_CANCELLED,
-            "store %s: another process has held its lock for more than %d s\nTry again later, or look who has %s/lock open.",
+            "store %s: another process has held its lock for more than %d s\nTry again later, or look who has %s/lock "
+            "open.",
             store->path, LOCK_WAIT, store->path);
     else
         gp_set_errno(error, errno, "store %s: lock", store->path);
@@ -124,8 +125,8 @@ static gboolean configure_repository(OstreeRepo *repo, GError **error)
     return ostree_repo_write_config(repo, config, error);
 }
 
-/* Made under another name, so that whoever is killed on the way leaves no half repository. libostree would give it 0755:
- * nobody else may reach the set-user-id files of an image. */
+/* Made under another name, so that whoever is killed on the way leaves no half repository. libostree would give it
+ * 0755: nobody else may reach the set-user-id files of an image. */
 static gboolean make_repository(GpStore *store, GError **error)
 {
     GP_AUTOFD int lock = gp_store_lock_writing(store, error);
@@ -165,10 +166,9 @@ static gboolean open_repository(GpStore *store, GError **error)
 
 static gboolean prepare(GpStore *store, GError **error)
 {
-    if (store->mode == GP_STORE_WRITE &&
-        (!check_directory(store, error) || !make_directory(store, "layers", error) ||
-            !make_directory(store, "staging", error) || !make_directory(store, "locks", error) ||
-            !make_repository(store, error)))
+    if (store->mode == GP_STORE_WRITE && (!check_directory(store, error) || !make_directory(store, "layers", error) ||
+                                             !make_directory(store, "staging", error) ||
+                                             !make_directory(store, "locks", error) || !make_repository(store, error)))
         return FALSE;
     if (!open_repository(store, error))
         return FALSE;

@@ -32,13 +32,15 @@ gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *
 GPtrArray *gp_store_layer_implied(GpStore *store, const GpDigest *blob, GError **error);
 
 /* A layer being made: a locked staging directory. While one process holds @blob's staging another one's begin waits,
- * and then finds the layer committed: *@already TRUE and NULL returned without error. Freed uncommitted: everything is
- * removed. */
+ * and then finds the layer committed: *@already TRUE and NULL returned without error. It does not wait when that could
+ * be a circle (we hold completed layers that others may wait for): then both unpack, and the first commit wins. Freed
+ * uncommitted: everything is removed. Thread-safe. Errors: SPACE, INTERNAL. */
 typedef struct _GpStaging GpStaging;
 GpStaging *gp_store_begin_layer(GpStore *store, const GpDigest *blob, gboolean *already, GError **error);
 int gp_staging_root_fd(const GpStaging *staging); /* borrowed: the directory that becomes the layer's root */
 int gp_store_objects_fd(GpStore *store);          /* borrowed */
-/* Hands the finished tree over; written to the repository by gp_store_commit(). Takes @tree. Thread-safe. */
+/* Hands the finished tree over, once, and writes the layer's commit, which gp_store_commit() makes a layer of; an error
+ * in that is told there. Takes @tree. Thread-safe: call it from the thread that unpacked the layer. */
 void gp_staging_complete(GpStaging *staging, GpLayerTree *tree, const GpDigest *diff_id, guint64 blob_size);
 void gp_staging_free(GpStaging *staging);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpStaging, gp_staging_free)
@@ -54,8 +56,9 @@ typedef struct {
 void gp_stored_image_free(GpStoredImage *image);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpStoredImage, gp_stored_image_free)
 
-/* One transaction: all completed @stagings (GpStaging*) and, unless NULL, @image. After success the layers are in
- * place. */
+/* One transaction: all @stagings (GpStaging*, each complete) and, unless NULL, @image, whose layers must be among them
+ * or in the store. After success the layers are in place; the stagings stay the caller's to free. After failure nothing
+ * has changed. Errors: SPACE, CANCELLED (another process has been committing for a minute), INTERNAL. */
 gboolean gp_store_commit(GpStore *store, GPtrArray *stagings, const GpStoredImage *image, GError **error);
 
 /* All images (GpStoredImage*), newest first. */
@@ -69,9 +72,13 @@ typedef struct {
 GPtrArray *gp_store_layers(GpStore *store, GError **error);
 void gp_stored_layer_free(GpStoredLayer *layer);
 
-/* Removes the image with @manifest and the layers that no other image uses (EXCLUSIVE). Mounted layers: INVALID, naming
- * the mount is the caller's business. Errors: NOT_FOUND. */
+/* Removes the image with @manifest and all layers that no image uses any more (EXCLUSIVE). Whether it is mounted is the
+ * caller's to ask (storage/mounts.h). An interrupted removal is completed by the next one. Errors: NOT_FOUND, INTERNAL.
+ */
 gboolean gp_store_remove_image(GpStore *store, const GpDigest *manifest, guint64 *freed_layers, GError **error);
+
+/* Removes layers that no image uses, and objects that nothing uses (EXCLUSIVE). Errors: INTERNAL. */
+gboolean gp_store_prune(GpStore *store, guint64 *freed_layers, GError **error);
 
 /* A layer's directory for the overlay, opened O_PATH; the caller closes. Errors: NOT_FOUND. */
 int gp_store_open_layer_root(GpStore *store, const GpDigest *blob, GError **error);

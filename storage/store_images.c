@@ -34,6 +34,24 @@ static gboolean read_layers(GVariant *metadata, GArray *layers)
     return list != NULL;
 }
 
+static gboolean lacks_metadata(const char *ref, GError **error)
+{
+    g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "store: the commit of %s lacks its metadata", ref);
+    return FALSE;
+}
+
+GArray *gp_store_image_layers(GpStore *store, const GpDigest *manifest, GError **error)
+{
+    g_autofree char *ref = gp_store_ref("image", manifest);
+    g_autofree char *commit = NULL;
+    g_autoptr(GVariant) metadata = NULL;
+    g_autoptr(GArray) layers = g_array_new(FALSE, FALSE, sizeof(GpDigest));
+    if (!gp_store_load(store, ref, &commit, &metadata, error) ||
+        (!read_layers(metadata, layers) && !lacks_metadata(ref, error)))
+        return NULL;
+    return g_steal_pointer(&layers);
+}
+
 static GpStoredImage *load_image(GpStore *store, const GpDigest *digest, GError **error)
 {
     g_autofree char *ref = gp_store_ref("image", digest);
@@ -46,7 +64,7 @@ static GpStoredImage *load_image(GpStore *store, const GpDigest *digest, GError 
     image->layers = g_array_new(FALSE, FALSE, sizeof(GpDigest));
     if (!g_variant_lookup(metadata, GP_META_REFERENCE, "s", &image->reference) ||
         !g_variant_lookup(metadata, GP_META_PULLED, "x", &image->pulled) || !read_layers(metadata, image->layers)) {
-        g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "store: %s lacks its metadata", ref);
+        (void) lacks_metadata(ref, error);
         return NULL;
     }
     image->manifest = gp_store_read_file(store, commit, GP_FILE_MANIFEST, GP_LIMIT_MANIFEST, error);
@@ -84,10 +102,8 @@ static gboolean load_layer(GpStore *store, const GpDigest *blob, GVariant **meta
     g_autoptr(GVariant) loaded = NULL;
     if (!gp_store_load(store, ref, &commit, &loaded, error))
         return FALSE;
-    if (!g_variant_lookup(loaded, GP_META_DIFF_ID, "s", &text) || !gp_digest_parse(text, diff_id, NULL)) {
-        g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "store: %s lacks its metadata", ref);
-        return FALSE;
-    }
+    if (!g_variant_lookup(loaded, GP_META_DIFF_ID, "s", &text) || !gp_digest_parse(text, diff_id, NULL))
+        return lacks_metadata(ref, error);
     *metadata = g_steal_pointer(&loaded);
     return TRUE;
 }
@@ -114,12 +130,26 @@ GPtrArray *gp_store_layer_implied(GpStore *store, const GpDigest *blob, GError *
     return g_steal_pointer(&paths);
 }
 
-/* How many of @images have @blob among their layers. */
+/* The layers (GArray of GpDigest) of every image. */
+static GPtrArray *layers_of_images(GpStore *store, GError **error)
+{
+    g_autoptr(GArray) images = gp_store_list(store, "image", error);
+    g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func((GDestroyNotify) g_array_unref);
+    for (guint i = 0; images && i < images->len; i++) {
+        GArray *layers = gp_store_image_layers(store, &g_array_index(images, GpDigest, i), error);
+        if (!layers)
+            return NULL;
+        g_ptr_array_add(all, layers);
+    }
+    return images ? g_steal_pointer(&all) : NULL;
+}
+
+/* How many of @images (layers_of_images()) have @blob among their layers. */
 static guint count_users(GPtrArray *images, const GpDigest *blob)
 {
     guint count = 0;
     for (guint i = 0; i < images->len; i++) {
-        const GArray *layers = ((GpStoredImage *) images->pdata[i])->layers;
+        const GArray *layers = images->pdata[i];
         gboolean uses = FALSE;
         for (guint k = 0; k < layers->len && !uses; k++)
             uses = gp_digest_equal(&g_array_index(layers, GpDigest, k), blob);
@@ -130,7 +160,7 @@ static guint count_users(GPtrArray *images, const GpDigest *blob)
 
 GPtrArray *gp_store_layers(GpStore *store, GError **error)
 {
-    g_autoptr(GPtrArray) images = gp_store_images(store, error);
+    g_autoptr(GPtrArray) images = layers_of_images(store, error);
     g_autoptr(GArray) blobs = images ? gp_store_list(store, "layer", error) : NULL;
     if (!blobs)
         return NULL;

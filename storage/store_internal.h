@@ -34,9 +34,11 @@ struct _GpStaging {
     int fd;     /* of the directory, locked */
     int root_fd;
     int blob_lock_fd; /* -1: another process works on the blob too, and the first commit wins */
-    GpLayerTree *tree; /* NULL until complete */
+    gboolean complete;
     GpDigest diff_id;
     guint64 blob_size;
+    char *commit;  /* checksum of the layer's commit, which no ref names yet; NULL until complete */
+    GError *error; /* why there is none although the layer is complete; told by gp_store_commit() */
 };
 
 /* "sha256-<hex>": a file name. */
@@ -52,6 +54,9 @@ gboolean gp_store_load(GpStore *store, const char *ref, char **commit, GVariant 
 /* Bytes of file @name at the top of @commit. */
 GBytes *gp_store_read_file(GpStore *store, const char *commit, const char *name, gsize max, GError **error);
 
+/* The layers (GpDigest) that an image names, from its commit's metadata alone. Errors: NOT_FOUND, INTERNAL. */
+GArray *gp_store_image_layers(GpStore *store, const GpDigest *manifest, GError **error);
+
 /* All refs of @kind, as digests (GpDigest). */
 GArray *gp_store_list(GpStore *store, const char *kind, GError **error);
 
@@ -61,6 +66,10 @@ gboolean gp_store_flock(int fd, int operation, guint seconds);
 
 /* locks/writing, closed by the caller. Errors: CANCELLED (another process keeps it for a minute), INTERNAL. */
 int gp_store_lock_writing(GpStore *store, GError **error);
+
+/* Writes the commit of the layer in @staging, which holds @tree. Returns its checksum, owned by the caller.
+ * Thread-safe. Errors: SPACE, INTERNAL. */
+char *gp_store_write_layer(GpStaging *staging, const GpLayerTree *tree, GError **error);
 
 /* Removes leftovers of dead processes: staging directories, and, if the store is open exclusively, layers without a ref
  * and lock files. */

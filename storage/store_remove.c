@@ -7,14 +7,6 @@
 #include "base/io.h"
 #include "storage/store_internal.h"
 
-static const GpStoredImage *find(GPtrArray *images, const GpDigest *manifest)
-{
-    for (guint i = 0; i < images->len; i++)
-        if (gp_digest_equal(&((GpStoredImage *) images->pdata[i])->manifest_digest, manifest))
-            return images->pdata[i];
-    return NULL;
-}
-
 static gboolean drop_ref(GpStore *store, const char *kind, const GpDigest *digest, GError **error)
 {
     g_autoptr(GError) cause = NULL;
@@ -38,41 +30,61 @@ static gboolean drop_layer(GpStore *store, const GpDigest *blob, GError **error)
     return FALSE;
 }
 
-static gboolean prune(GpStore *store, GError **error)
+/* The layers (GpDigest) that images name. Metadata is enough: an image whose manifest is damaged can still be removed.
+ */
+static GHashTable *layers_in_use(GpStore *store, GError **error)
 {
-    g_autoptr(GError) cause = NULL;
-    gint total, pruned;
-    guint64 size;
-    if (ostree_repo_prune(store->repo, OSTREE_REPO_PRUNE_FLAGS_REFS_ONLY, -1, &total, &pruned, &size, NULL, &cause))
+    g_autoptr(GArray) images = gp_store_list(store, "image", error);
+    g_autoptr(GHashTable) used = g_hash_table_new_full(gp_digest_hash, (GEqualFunc) gp_digest_equal, g_free, NULL);
+    for (guint i = 0; images && i < images->len; i++) {
+        g_autoptr(GArray) layers = gp_store_image_layers(store, &g_array_index(images, GpDigest, i), error);
+        if (!layers)
+            return NULL;
+        for (guint k = 0; k < layers->len; k++)
+            g_hash_table_add(used, g_memdup2(&g_array_index(layers, GpDigest, k), sizeof(GpDigest)));
+    }
+    return images ? g_steal_pointer(&used) : NULL;
+}
+
+static gboolean check_exclusive(GpStore *store, GError **error)
+{
+    if (store->mode == GP_STORE_EXCLUSIVE)
         return TRUE;
-    gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store: pruning");
+    g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "store %s: not open exclusively", store->path);
     return FALSE;
+}
+
+gboolean gp_store_prune(GpStore *store, guint64 *freed_layers, GError **error)
+{
+    *freed_layers = 0;
+    if (!check_exclusive(store, error))
+        return FALSE;
+    g_autoptr(GHashTable) used = layers_in_use(store, error);
+    g_autoptr(GArray) layers = used ? gp_store_list(store, "layer", error) : NULL;
+    if (!layers)
+        return FALSE;
+    for (guint i = 0; i < layers->len; i++) {
+        const GpDigest *blob = &g_array_index(layers, GpDigest, i);
+        if (g_hash_table_contains(used, blob))
+            continue;
+        if (!drop_layer(store, blob, error))
+            return FALSE;
+        ++*freed_layers;
+    }
+    return gp_store_prune_objects(store, error);
 }
 
 gboolean gp_store_remove_image(GpStore *store, const GpDigest *manifest, guint64 *freed_layers, GError **error)
 {
-    g_autoptr(GPtrArray) images = gp_store_images(store, error);
-    if (!images)
-        return FALSE;
     *freed_layers = 0;
-    if (!find(images, manifest)) {
+    if (!check_exclusive(store, error))
+        return FALSE;
+    g_autofree char *ref = gp_store_ref("repo/refs/heads/image", manifest);
+    if (faccessat(store->fd, ref, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
         g_autofree char *text = gp_digest_to_string(manifest);
         g_set_error(
             error, GP_ERROR, GP_ERROR_NOT_FOUND, "%s: no such image in the store\nSee guest-pull images.", text);
         return FALSE;
     }
-    if (!drop_ref(store, "image", manifest, error))
-        return FALSE;
-    g_autoptr(GPtrArray) layers = gp_store_layers(store, error);
-    if (!layers)
-        return FALSE;
-    for (guint i = 0; i < layers->len; i++) {
-        const GpStoredLayer *layer = layers->pdata[i];
-        if (layer->images > 0)
-            continue;
-        if (!drop_layer(store, &layer->blob, error))
-            return FALSE;
-        (*freed_layers)++;
-    }
-    return prune(store, error);
+    return drop_ref(store, "image", manifest, error) && gp_store_prune(store, freed_layers, error);
 }

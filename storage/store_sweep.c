@@ -12,7 +12,8 @@
 /* An empty file: objects that no commit names may lie in the repository. */
 #define GARBAGE_MARK "garbage"
 
-typedef gboolean (*IsLeftover)(GpStore *store, int directory, const char *name);
+/* *@held is closed when the removal is done. */
+typedef gboolean (*IsLeftover)(GpStore *store, int directory, const char *name, int *held);
 
 /* Removes what @is_leftover says from folder @name of the store; how many. What cannot be removed now is there the next
  * time. */
@@ -24,8 +25,9 @@ static guint sweep_folder(GpStore *store, const char *name, IsLeftover is_leftov
     const struct dirent *entry;
     while (dir && (entry = readdir(dir))) {
         g_autoptr(GError) error = NULL;
+        GP_AUTOFD int held = -1;
         if (g_str_equal(entry->d_name, ".") || g_str_equal(entry->d_name, "..") ||
-            !is_leftover(store, fd, entry->d_name))
+            !is_leftover(store, fd, entry->d_name, &held))
             continue;
         removed++;
         if (!gp_remove_tree(fd, entry->d_name, &error))
@@ -38,16 +40,16 @@ static guint sweep_folder(GpStore *store, const char *name, IsLeftover is_leftov
     return removed;
 }
 
-/* A staging directory is locked by whoever fills it; the lock dies with the process. Closing our own descriptor gives
- * the lock up before the directory is gone, which only matters to a second sweeper, who removes the same. */
-static gboolean is_abandoned(GpStore *store, int directory, const char *name)
+/* A staging directory is locked by whoever fills it; the lock dies with the process. We keep it until the directory is
+ * gone: whoever has just made one must notice that it was taken away. */
+static gboolean is_abandoned(GpStore *store, int directory, const char *name, int *held)
 {
-    GP_AUTOFD int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0;
+    *held = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return *held < 0 || flock(*held, LOCK_EX | LOCK_NB) == 0;
 }
 
 /* A layer directory whose process died before the ref was written, or after the ref was dropped. */
-static gboolean is_orphan(GpStore *store, int directory, const char *name)
+static gboolean is_orphan(GpStore *store, int directory, const char *name, int *held)
 {
     g_autofree char *ref = g_strconcat("repo/refs/heads/layer/", name, NULL);
     char *dash = strchr(ref, '-');
@@ -56,7 +58,7 @@ static gboolean is_orphan(GpStore *store, int directory, const char *name)
     return faccessat(store->fd, ref, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 }
 
-static gboolean is_anything(GpStore *store, int directory, const char *name)
+static gboolean is_anything(GpStore *store, int directory, const char *name, int *held)
 {
     return TRUE;
 }

@@ -4,21 +4,13 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "base/limits.h"
-#include "base/sandbox.h"
 #include "storage/worker_output.h"
+#include "storage/worker_sandbox.h"
 #include "storage/worker_stream.h"
 #include "storage/worker_tar.h"
 
 #define INPUT_FD 3
 #define OUTPUT_FD 4
-
-static const GpSandboxProfile profile = {
-    .name = "guest-pull-unpack",
-    /* libarchive with its libraries maps 100 MiB; a zstd window is 128 MiB and its context the same again. */
-    .max_memory = 512 * GP_MIB,
-    .max_files = 16,
-};
 
 static int complain(const char *what)
 {
@@ -50,7 +42,7 @@ static int run(GpCompression compression)
     g_autoptr(GpUnpackOutput) output = gp_unpack_output_new(OUTPUT_FD);
     gp_unpack_tar_prepare();
     json_object_seed(0); /* opens /dev/urandom, which jansson would otherwise do with its first object */
-    if (!gp_sandbox_enter(&profile, &error))
+    if (!gp_unpack_worker_confine(&error))
         return complain(error->message);
     if (!gp_unpack_output_frame(output, GP_UNPACK_READY, NULL, 0, &error) || !gp_unpack_output_flush(output, &error))
         return complain(error->message);

@@ -201,6 +201,45 @@ static void test_root_entry(void)
     g_assert_false(layer.tree->root->inode->implied);
 }
 
+/* What the filesystem cannot hold is in the tree as the disk has it: fsck compares the two. */
+static void test_tree_follows_the_disk(void)
+{
+    if (!need_root())
+        return;
+    g_auto(Layer) layer;
+    layer_open(&layer);
+    g_autoptr(GByteArray) frames = g_byte_array_new();
+    char file[] = "f", link[] = "l", target[] = "t";
+    const gint64 far = G_GINT64_CONSTANT(1) << 60;
+    GpEntry late = {.path = file, .mode = S_IFREG | 0644, .mtime = {.tv_sec = far}};
+    GpEntry odd = {.path = link, .mode = S_IFLNK | 0600, .link_target = target};
+    add_frame(frames, GP_UNPACK_READY, NULL, 0);
+    add_entry(frames, &late);
+    add_entry(frames, &odd);
+    add_end(frames);
+    layer_write_frames(&layer, frames, &generous);
+    g_assert_no_error(layer.error);
+    struct stat st;
+    g_assert_cmpint(fstatat(layer.root_fd, file, &st, 0), ==, 0);
+    g_assert_cmpint(st.st_mtime, <, far);
+    g_assert_cmpint(gp_layer_tree_find(layer.tree, file)->inode->mtime.tv_sec, ==, st.st_mtime);
+    g_assert_cmpuint(gp_layer_tree_find(layer.tree, link)->inode->mode, ==, mode_of(&layer, link));
+}
+
+static void test_set_group_id_of_the_root_is_not_inherited(void)
+{
+    if (!need_root())
+        return;
+    g_auto(Layer) layer;
+    layer_open(&layer);
+    g_assert_cmpint(fchown(layer.root_fd, 0, 77), ==, 0);
+    g_assert_cmpint(fchmod(layer.root_fd, 02755), ==, 0);
+    write_entries(&layer, "f:a d:d f:d/x f:.wh.w f:implied/x");
+    g_assert_no_error(layer.error);
+    g_autofree char *groups = shell_output(layer.directory, "find root -group 77; find root -perm /7000");
+    g_assert_cmpstr(groups, ==, "");
+}
+
 static void test_opaque_root(void)
 {
     if (!need_root())
@@ -503,6 +542,8 @@ int main(int argc, char **argv)
     g_test_add_func("/storage/layer/implied-directories", test_attributes_of_implied_directories);
     g_test_add_func("/storage/layer/root-entry", test_root_entry);
     g_test_add_func("/storage/layer/opaque-root", test_opaque_root);
+    g_test_add_func("/storage/layer/tree-follows-the-disk", test_tree_follows_the_disk);
+    g_test_add_func("/storage/layer/set-group-id-is-not-inherited", test_set_group_id_of_the_root_is_not_inherited);
     g_test_add_func("/storage/layer/quotas", test_quotas);
     g_test_add_func("/storage/layer/holes", test_holes);
     g_test_add_func("/storage/layer/progress", test_progress);

@@ -1,365 +1,234 @@
-/* Layers go all the way from a tar into a store; Debian's "ostree fsck" and our own look at what is there. */
-#include "tests/unit/storage/layer_fixture.h"
+#include "storage/encrypted.h"
+#include "storage/store_internal.h"
+#include "tests/unit/storage/store_fixture.h"
 
-#include <signal.h>
-#include <sys/file.h>
-
-#include "storage/store.h"
-
-typedef struct {
-    Layer scratch; /* only its directory is used: store/ is inside */
-    char *path;
-} Place;
-
-static void place_open(Place *place)
-{
-    layer_open(&place->scratch);
-    place->path = g_build_filename(place->scratch.directory, "store", NULL);
-}
-
-static void place_close(Place *place)
-{
-    layer_close(&place->scratch);
-    g_free(place->path);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Place, place_close)
-
-/* The digest of @text stands for a blob's. */
-static GpDigest digest_of(const char *text)
-{
-    GpDigest digest;
-    gp_digest_of(GP_DIGEST_SHA256, text, strlen(text), &digest);
-    return digest;
-}
-
-static GpStore *open_store(const Place *place, GpStoreMode mode)
+static void assert_open_fails(const char *path, GpStoreMode mode, gboolean allow, GpErrorCode code, const char *reason)
 {
     g_autoptr(GError) error = NULL;
-    GpStore *store = gp_store_open(place->path, mode, TRUE, &error);
-    g_assert_no_error(error);
-    return store;
+    g_autoptr(GpStore) store = gp_store_open(path, mode, allow, &error);
+    g_assert_null(store);
+    assert_refused(error, code, reason);
 }
 
-/* A tar with what libostree can hold and what it cannot, made by the script. */
-static const char *const odd_layer =
-    "mkdir -p t/sub t/dup; printf one > t/file; printf one > t/dup/same; ln t/file t/sub/hard; ln -s ../file "
-    "t/sub/link;"
-    "mknod t/dev c 1 3; mkfifo t/fifo; touch -d @1000.5 t/file; setfattr -n user.note -v hi t/sub; chmod 4711 "
-    "t/dup/same;"
-    "printf x > \"$(printf 't/na\\377me')\"; mkdir \"$(printf 't/d\\377')\"; printf y > \"$(printf 't/d\\377/f')\";"
-    "touch t/sub/.wh.gone; tar --xattrs --format=pax -C t -cf layer.tar .";
-
-/* Unpacks layer.tar of the scratch directory into a staging and completes it. */
-static GpStaging *stage(const Place *place, GpStore *store, const GpDigest *blob)
+static void test_absent(Fixture *f, gconstpointer data)
 {
-    g_autoptr(GBytes) tar = slurp(place->scratch.directory, "layer.tar");
+    g_autofree char *absent = g_build_filename(f->directory, "absent", NULL);
+    assert_open_fails(absent, GP_STORE_READ, TRUE, GP_ERROR_NOT_FOUND, "nothing was pulled into it");
+    assert_open_fails(absent, GP_STORE_EXCLUSIVE, TRUE, GP_ERROR_NOT_FOUND, "nothing was pulled into it");
+    g_assert_cmpint(g_access(absent, F_OK), !=, 0);
+    g_assert_cmpint(g_mkdir(absent, 0700), ==, 0);
+    assert_open_fails(absent, GP_STORE_READ, TRUE, GP_ERROR_NOT_FOUND, "nothing was pulled into it");
+    assert_open_fails("/dev/null", GP_STORE_READ, TRUE, GP_ERROR_INTERNAL, "store /dev/null");
+}
+
+static void test_plain_disk(Fixture *f, gconstpointer data)
+{
+    g_autofree char *plain = g_build_filename(f->directory, "plain", NULL);
+    assert_open_fails(plain, GP_STORE_WRITE, FALSE, GP_ERROR_UNSUPPORTED, "--allow-unencrypted-store");
+    g_assert_cmpuint(rmdir(plain), ==, 0);
+    /* Looking is no danger. */
     g_autoptr(GError) error = NULL;
-    gboolean already;
-    GpStaging *staging = gp_store_begin_layer(store, blob, &already, &error);
-    g_assert_no_error(error);
-    g_assert_false(already);
-    GP_AUTOFD int frames = unpack_frames(tar, GP_COMPRESSION_NONE, &error);
-    g_assert_no_error(error);
-    GpLayerTarget target = generous;
-    target.objects_fd = gp_store_objects_fd(store);
-    target.root_fd = gp_staging_root_fd(staging);
-    GpDigest diff_id;
-    GpLayerTree *tree = gp_layer_write(frames, &target, NULL, &diff_id, &error);
-    g_assert_no_error(error);
-    gp_staging_complete(staging, tree, &diff_id, g_bytes_get_size(tar));
-    return staging;
-}
-
-static GpStoredImage *image_of(const char *name, const GpDigest *layers, guint n_layers)
-{
-    GpStoredImage *image = g_new0(GpStoredImage, 1);
-    g_autofree char *config = g_strdup_printf("{\"name\":\"%s\"}", name);
-    GpDigest config_digest = digest_of(config);
-    g_autofree char *config_text = gp_digest_to_string(&config_digest);
-    g_autofree char *manifest = g_strdup_printf("{\"config\":{\"digest\":\"%s\"}}", config_text);
-    image->reference = g_strdup(name);
-    image->manifest_digest = digest_of(manifest);
-    image->manifest = g_bytes_new(manifest, strlen(manifest));
-    image->config = g_bytes_new(config, strlen(config));
-    image->layers = g_array_new(FALSE, FALSE, sizeof(GpDigest));
-    g_array_append_vals(image->layers, layers, n_layers);
-    image->pulled = 12345;
-    return image;
-}
-
-static void commit(GpStore *store, GpStaging **stagings, guint n, const GpStoredImage *image)
-{
-    g_autoptr(GPtrArray) list = g_ptr_array_new();
-    for (guint i = 0; i < n; i++)
-        g_ptr_array_add(list, stagings[i]);
-    g_autoptr(GError) error = NULL;
-    g_assert_true(gp_store_commit(store, list, image, &error));
+    g_autoptr(GpStore) store = gp_store_open(f->path, GP_STORE_READ, FALSE, &error);
     g_assert_no_error(error);
 }
 
-/* One image "one" of one odd layer "blob". */
-static void fill(const Place *place, GpDigest *blob)
+static void test_private(Fixture *f, gconstpointer data)
 {
-    shell(place->scratch.directory, "%s", odd_layer);
-    g_autoptr(GpStore) store = open_store(place, GP_STORE_WRITE);
-    *blob = digest_of("blob");
-    g_autoptr(GpStaging) staging = stage(place, store, blob);
-    g_autoptr(GpStoredImage) image = image_of("one", blob, 1);
-    commit(store, &staging, 1, image);
+    g_autofree char *modes = shell_output(f->path, "stat -c %%a . repo layers staging locks lock");
+    g_assert_cmpstr(modes, ==, "700\n700\n700\n700\n700\n600\n");
+    g_assert_cmpuint(count_names(f, "staging"), ==, 0);
+    g_autofree char *config = shell_output(f->path, "grep -c ^mode=bare$ repo/config; grep ^min-free repo/config");
+    g_assert_cmpstr(config, ==, "1\nmin-free-space-percent=0\n");
 }
 
-static GPtrArray *findings(const Place *place)
+static void test_others_may_write(Fixture *f, gconstpointer data)
 {
-    g_autoptr(GpStore) store = open_store(place, GP_STORE_READ);
-    GPtrArray *problems = g_ptr_array_new_with_free_func(g_free);
-    guint64 checked;
-    g_autoptr(GError) error = NULL;
-    g_assert_true(gp_store_fsck(store, problems, &checked, &error));
-    g_assert_no_error(error);
-    return problems;
+    close_store(f);
+    shell(f->path, "chmod 0770 .");
+    assert_open_fails(f->path, GP_STORE_WRITE, TRUE, GP_ERROR_INVALID, "with mode 0770, so others could change it");
+    shell(f->path, "chmod 0700 . && chown 12345 .");
+    assert_open_fails(f->path, GP_STORE_WRITE, TRUE, GP_ERROR_INVALID, "belongs to user 12345");
 }
 
-static void assert_clean(const Place *place)
+/* Somebody was killed while making the repository. */
+static void test_half_repository(Fixture *f, gconstpointer data)
 {
-    g_autoptr(GPtrArray) problems = findings(place);
-    for (guint i = 0; i < problems->len; i++)
-        g_test_message("%s", (char *) problems->pdata[i]);
-    g_assert_cmpuint(problems->len, ==, 0);
+    close_store(f);
+    shell(f->path, "rm -r repo && mkdir -p repo.new/objects/ab repo.new/refs && echo half > repo.new/config");
+    g_autoptr(GpStore) store = open_store(f, GP_STORE_WRITE);
+    shell(f->path, "test ! -e repo.new && test -d repo/refs/heads && test ! -e repo/objects/ab");
+    put_layer(store, "a layer");
 }
 
-static void what_went_in_is_there(void)
+static void test_damaged_repository(Fixture *f, gconstpointer data)
 {
-    if (!need_root())
-        return;
-    g_auto(Place) place = {0};
-    place_open(&place);
-    GpDigest blob;
-    fill(&place, &blob);
-    shell(place.scratch.directory, "ostree fsck --repo=store/repo");
-    assert_clean(&place);
-
-    g_autoptr(GpStore) store = open_store(&place, GP_STORE_READ);
-    g_assert_true(gp_store_has_layer(store, &blob));
-    g_autoptr(GPtrArray) images = gp_store_images(store, NULL);
-    g_assert_cmpuint(images->len, ==, 1);
-    const GpStoredImage *image = images->pdata[0];
-    g_assert_cmpstr(image->reference, ==, "one");
-    g_assert_cmpint(image->pulled, ==, 12345);
-    g_assert_cmpuint(image->layers->len, ==, 1);
-    g_assert_true(gp_digest_equal(&g_array_index(image->layers, GpDigest, 0), &blob));
-    g_autoptr(GPtrArray) layers = gp_store_layers(store, NULL);
-    g_assert_cmpuint(layers->len, ==, 1);
-    g_assert_cmpuint(((GpStoredLayer *) layers->pdata[0])->images, ==, 1);
-    g_assert_cmpuint(((GpStoredLayer *) layers->pdata[0])->bytes, ==, 3 + 3 + 1 + 1);
-    shell(place.scratch.directory, "test -z \"$(ls store/staging)\"");
+    close_store(f);
+    shell(f->path, "rm repo/config");
+    assert_open_fails(f->path, GP_STORE_WRITE, TRUE, GP_ERROR_NOT_FOUND, f->path);
+    shell(f->path, "echo '[core]' > repo/config");
+    assert_open_fails(f->path, GP_STORE_READ, TRUE, GP_ERROR_INTERNAL, f->path);
 }
 
-/* Two entries of the same content are two files: the tar did not link them. */
-static void equal_content_is_not_one_inode(void)
-{
-    if (!need_root())
-        return;
-    g_auto(Place) place = {0};
-    place_open(&place);
-    shell(place.scratch.directory,
-        "mkdir t; printf same > t/a; printf same > t/b; touch -d @5 t/a t/b; tar -C t -cf layer.tar .");
-    g_autoptr(GpStore) store = open_store(&place, GP_STORE_WRITE);
-    GpDigest blob = digest_of("blob");
-    g_autoptr(GpStaging) staging = stage(&place, store, &blob);
-    commit(store, &staging, 1, NULL);
-    shell(place.scratch.directory, "cd store/layers/*/root; test $(stat -c %%i a) != $(stat -c %%i b)");
-    assert_clean(&place);
-}
+/* ---- locks */
 
-static void every_damage_is_named(void)
+/* A child that holds the store open for @milliseconds. */
+static pid_t hold(const Fixture *f, GpStoreMode mode, guint milliseconds)
 {
-    static const struct {
-        const char *script, *finding;
-    } rows[] = {
-        {"printf two | dd of=file conv=notrunc status=none; touch -d @1000.5 file", "file: its content differs"},
-        {"touch -d @1000.6 file", "was modified at"},
-        {"touch -h -d @7 sub/link", "sub/link: was modified at"},
-        {"touch -d @7 sub", "sub: was modified at"},
-        {"chmod 600 dup/same", "dup/same: has mode 600"},
-        {"chown 5 dev", "dev: belongs to 5:0"},
-        {"rm fifo", "fifo: is missing"},
-        {"touch new", "new: is there, but no entry"},
-        {"setfattr -n user.note -v ho sub", "sub: its extended attribute user.note differs"},
-        {"setfattr -x user.note sub", "sub: lacks an extended attribute"},
-        {"setfattr -n user.more -v x fifo 2>/dev/null || setfattr -n trusted.more -v x fifo",
-            "fifo: has extended attribute"},
-        {"setfattr -n trusted.overlay.opaque -v y sub", "sub: is opaque, should not be"},
-        {"rm sub/gone; mknod sub/gone c 1 3", "sub/gone: is a device, should be a whiteout"},
-        {"rm dev; mknod dev c 1 5", "dev: "},
-        {"rm sub/link; ln -s elsewhere sub/link", "sub/link: "},
-        {"rm sub/hard; cp -a file sub/hard", "is the same file as another entry"},
-        {"rm dup/same; ln file dup/same", "dup/same: "},
-        {"printf z >> \"$(printf 'd\\377/f')\"", "/f: "},
-    };
-    if (!need_root())
-        return;
-    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_auto(Place) place = {0};
-        place_open(&place);
-        GpDigest blob;
-        fill(&place, &blob);
-        shell(place.scratch.directory, "cd store/layers/*/root; %s", rows[i].script);
-        g_autoptr(GPtrArray) problems = findings(&place);
-        gboolean named = FALSE;
-        for (guint k = 0; k < problems->len; k++)
-            named = named || strstr(problems->pdata[k], rows[i].finding);
-        /* A second inode where there should be one is seen from either side. */
-        if (!named && i != 15)
-            g_error("%s: %u findings, first: %s", rows[i].script, problems->len,
-                problems->len ? (char *) problems->pdata[0] : "-");
-        g_assert_cmpuint(problems->len, >=, 1);
+    int ready, say;
+    pid_t child = fork_child(&ready, &say);
+    if (child == 0) {
+        GpStore *store = open_store(f, mode);
+        say_ready(say);
+        g_usleep(milliseconds * 1000);
+        gp_store_free(store);
+        _exit(0);
     }
+    wait_ready(&ready);
+    return child;
 }
 
-static void a_damaged_repository_is_named(void)
+static gint64 milliseconds_to_open(const Fixture *f, GpStoreMode mode)
 {
-    static const char *const scripts[] = {"rm $(find store/repo/objects -name '*.dirtree' | head -1)",
-        "rm -rf store/layers/*", "echo x > $(find store/repo/refs/heads/image -type f)",
-        "f=$(find store/repo/objects -name '*.file' -size -2 | head -1); printf q >> $f"};
-    if (!need_root())
-        return;
-    for (gsize i = 0; i < G_N_ELEMENTS(scripts); i++) {
-        g_auto(Place) place = {0};
-        place_open(&place);
-        GpDigest blob;
-        fill(&place, &blob);
-        shell(place.scratch.directory, "%s", scripts[i]);
-        g_autoptr(GPtrArray) problems = findings(&place);
-        g_assert_cmpuint(problems->len, >=, 1);
+    gint64 start = g_get_monotonic_time();
+    g_autoptr(GpStore) store = open_store(f, mode);
+    return (g_get_monotonic_time() - start) / 1000;
+}
+
+static void test_shared(Fixture *f, gconstpointer data)
+{
+    pid_t child = hold(f, GP_STORE_WRITE, 60000);
+    g_autoptr(GpStore) second = open_store(f, GP_STORE_WRITE);
+    g_autoptr(GpStore) third = open_store(f, GP_STORE_READ);
+    kill_child(child);
+}
+
+static void test_exclusive_waits(Fixture *f, gconstpointer data)
+{
+    close_store(f);
+    pid_t child = hold(f, GP_STORE_READ, 400);
+    g_assert_cmpint(milliseconds_to_open(f, GP_STORE_EXCLUSIVE), >=, 250);
+    reap_child(child);
+    child = hold(f, GP_STORE_EXCLUSIVE, 400);
+    g_assert_cmpint(milliseconds_to_open(f, GP_STORE_READ), >=, 250);
+    reap_child(child);
+}
+
+static void test_wait_ends(Fixture *f, gconstpointer data)
+{
+    g_autofree char *path = g_build_filename(f->path, "lock", NULL);
+    GP_AUTOFD int fd = open(path, O_RDWR | O_CLOEXEC);
+    gint64 start = g_get_monotonic_time();
+    g_assert_false(gp_store_flock(fd, LOCK_EX, 1));
+    g_assert_cmpint(errno, ==, EWOULDBLOCK);
+    g_assert_cmpint(g_get_monotonic_time() - start, >=, G_USEC_PER_SEC);
+    g_assert_true(gp_store_flock(fd, LOCK_SH, 0));
+    errno = 0;
+    g_assert_false(gp_store_flock(-1, LOCK_SH, 5));
+    g_assert_cmpint(errno, ==, EBADF);
+}
+
+/* ---- leftovers */
+
+static void test_dead_staging(Fixture *f, gconstpointer data)
+{
+    GpDigest blob = digest_of("blob"), other = digest_of("other");
+    g_autoptr(GpStaging) alive = begin(f->store, &other);
+    guint objects = count_objects(f);
+    int ready, say;
+    pid_t child = fork_child(&ready, &say);
+    if (child == 0) {
+        GpStore *store = open_store(f, GP_STORE_WRITE);
+        (void) stage(store, &blob, rich_frames());
+        say_ready(say);
+        pause();
     }
-}
-
-static void shared_layers_stay_until_the_last_image_goes(void)
-{
-    if (!need_root())
-        return;
-    g_auto(Place) place = {0};
-    place_open(&place);
-    GpDigest shared;
-    fill(&place, &shared);
-    GpDigest own = digest_of("second blob");
+    wait_ready(&ready);
     {
-        g_autoptr(GpStore) store = open_store(&place, GP_STORE_WRITE);
-        g_autoptr(GpStaging) staging = stage(&place, store, &own);
-        GpDigest layers[] = {shared, own, shared};
-        g_autoptr(GpStoredImage) two = image_of("two", layers, 3);
-        commit(store, &staging, 1, two);
+        /* Whose processes live is not touched. */
+        g_autoptr(GpStore) third = open_store(f, GP_STORE_WRITE);
+        g_assert_cmpuint(count_names(f, "staging"), ==, 2);
     }
-    g_autoptr(GpStoredImage) two = image_of("two", &own, 1);
-    g_autoptr(GpStoredImage) one = image_of("one", &shared, 1);
-    guint64 freed;
+    kill_child(child);
     {
-        g_autoptr(GpStore) store = open_store(&place, GP_STORE_EXCLUSIVE);
-        g_assert_true(gp_store_remove_image(store, &two->manifest_digest, &freed, NULL));
-        g_assert_cmpuint(freed, ==, 1);
-        g_assert_true(gp_store_has_layer(store, &shared));
-        g_assert_false(gp_store_has_layer(store, &own));
-        g_autoptr(GError) error = NULL;
-        g_assert_false(gp_store_remove_image(store, &two->manifest_digest, &freed, &error));
-        g_assert_error(error, GP_ERROR, GP_ERROR_NOT_FOUND);
+        g_autoptr(GpStore) reader = open_store(f, GP_STORE_READ);
+        g_assert_cmpuint(count_names(f, "staging"), ==, 2);
     }
-    assert_clean(&place);
-    g_autoptr(GpStore) store = open_store(&place, GP_STORE_EXCLUSIVE);
-    g_assert_true(gp_store_remove_image(store, &one->manifest_digest, &freed, NULL));
-    g_assert_cmpuint(freed, ==, 1);
-    shell(place.scratch.directory,
-        "test -z \"$(ls store/layers)\"; test -z \"$(find store/repo/objects -name '*.file')\"");
+    g_autoptr(GpStore) third = open_store(f, GP_STORE_WRITE);
+    g_assert_cmpuint(count_names(f, "staging"), ==, 1);
+    g_assert_cmpint(fcntl(gp_staging_root_fd(alive), F_GETFD), >=, 0);
+    g_clear_pointer(&alive, gp_staging_free);
+    g_assert_cmpuint(count_names(f, "staging"), ==, 0);
+    /* The objects go when the last one closes the store. */
+    g_clear_pointer(&third, gp_store_free);
+    g_assert_cmpuint(count_objects(f), >, objects);
+    close_store(f);
+    g_assert_cmpuint(count_objects(f), ==, objects);
+    shell(f->path, "test ! -e garbage");
 }
 
-static void what_is_not_committed_leaves_nothing(void)
-{
-    if (!need_root())
-        return;
-    g_auto(Place) place = {0};
-    place_open(&place);
-    shell(place.scratch.directory, "%s", odd_layer);
-    g_autoptr(GpStore) store = open_store(&place, GP_STORE_WRITE);
-    GpDigest blob = digest_of("blob");
-    GpStaging *staging = stage(&place, store, &blob);
-    gp_staging_free(staging);
-    g_assert_false(gp_store_has_layer(store, &blob));
-    shell(place.scratch.directory, "test -z \"$(ls store/staging store/layers | grep -v :)\"");
-}
-
-/* A process that is killed leaves a staging directory, which the next one removes; and it blocks nobody. */
-static void a_dead_process_is_swept_away(void)
-{
-    if (!need_root())
-        return;
-    g_auto(Place) place = {0};
-    place_open(&place);
-    shell(place.scratch.directory, "%s", odd_layer);
-    GpDigest blob = digest_of("blob");
-    pid_t pid = fork();
-    if (pid == 0) {
-        GpStore *store = open_store(&place, GP_STORE_WRITE);
-        (void) stage(&place, store, &blob);
-        raise(SIGKILL);
-    }
-    waitpid(pid, NULL, 0);
-    shell(place.scratch.directory, "test -n \"$(ls store/staging)\"");
-    g_autoptr(GpStore) store = open_store(&place, GP_STORE_WRITE);
-    shell(place.scratch.directory, "test -z \"$(ls store/staging)\"");
-    g_autoptr(GpStaging) staging = stage(&place, store, &blob);
-    commit(store, &staging, 1, NULL);
-    assert_clean(&place);
-}
-
-static gpointer begin_in_thread(gpointer data)
+/* Who cannot clear away because others have the store open leaves word. */
+static void test_garbage_mark(Fixture *f, gconstpointer data)
 {
     GpDigest blob = digest_of("blob");
-    gboolean already = FALSE;
-    g_autoptr(GpStaging) staging = gp_store_begin_layer(data, &blob, &already, NULL);
-    return GINT_TO_POINTER(!staging && already);
+    pid_t child = hold(f, GP_STORE_READ, 60000);
+    gp_staging_free(stage(f->store, &blob, rich_frames()));
+    close_store(f);
+    shell(f->path, "test -e garbage");
+    g_assert_cmpuint(count_objects(f), >, 0);
+    kill_child(child);
+    gp_store_free(open_store(f, GP_STORE_READ));
+    g_assert_cmpuint(count_objects(f), >, 0);
+    gp_store_free(open_store(f, GP_STORE_WRITE));
+    shell(f->path, "test ! -e garbage");
+    g_assert_cmpuint(count_objects(f), ==, 0);
 }
 
-static void the_second_of_two_waits_and_reuses(void)
+static void test_orphans(Fixture *f, gconstpointer data)
 {
-    if (!need_root())
-        return;
-    g_auto(Place) place = {0};
-    place_open(&place);
-    shell(place.scratch.directory, "%s", odd_layer);
-    g_autoptr(GpStore) store = open_store(&place, GP_STORE_WRITE);
-    GpDigest blob = digest_of("blob");
-    GpStaging *staging = stage(&place, store, &blob);
-    GThread *other = g_thread_new("other", begin_in_thread, store);
-    g_usleep(100000);
-    commit(store, &staging, 1, NULL);
-    gp_staging_free(staging);
-    g_assert_true(GPOINTER_TO_INT(g_thread_join(other)));
+    GpDigest kept = put_layer(f->store, "kept"), orphan = digest_of("orphan");
+    g_autofree char *name = gp_store_file_name(&orphan);
+    shell(
+        f->path, "mkdir -p layers/%s/root/dir && echo x > layers/%s/root/dir/file && mkdir layers/strange", name, name);
+    g_assert_false(gp_store_has_layer(f->store, &orphan));
+    close_store(f);
+    gp_store_free(open_store(f, GP_STORE_WRITE));
+    g_assert_cmpuint(count_names(f, "layers"), ==, 3);
+    g_autoptr(GpStore) store = open_store(f, GP_STORE_EXCLUSIVE);
+    g_assert_cmpuint(count_names(f, "layers"), ==, 1);
+    g_assert_cmpuint(count_names(f, "locks"), ==, 0);
+    g_assert_true(gp_store_has_layer(store, &kept));
 }
 
-static void a_plain_disk_is_refused(void)
+/* A blob whose layer's process died between directory and ref is staged again and replaces what lies there. */
+static void test_orphan_is_replaced(Fixture *f, gconstpointer data)
 {
-    g_auto(Place) place = {0};
-    place_open(&place);
-    g_autoptr(GError) error = NULL;
-    g_assert_null(gp_store_open(place.path, GP_STORE_WRITE, FALSE, &error));
-    assert_refused(error, GP_ERROR_UNSUPPORTED, "--allow-unencrypted-store");
-    g_autoptr(GError) absent = NULL;
-    g_autofree char *nowhere = g_strconcat(place.path, "-absent", NULL);
-    g_assert_null(gp_store_open(nowhere, GP_STORE_READ, TRUE, &absent));
-    assert_refused(absent, GP_ERROR_NOT_FOUND, "absent");
+    GpDigest blob = digest_of("text");
+    g_autofree char *name = gp_store_file_name(&blob);
+    shell(f->path, "mkdir -p layers/%s/root && echo x > layers/%s/root/from-before", name, name);
+    put_layer(f->store, "text");
+    shell(f->path, "test -e layers/%s/root/name && test ! -e layers/%s/root/from-before", name, name);
+    assert_clean(f);
 }
+
+#define TEST(name, function) g_test_add("/storage/store/" name, Fixture, NULL, set_up, function, tear_down)
 
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/storage/store/what-went-in-is-there", what_went_in_is_there);
-    g_test_add_func("/storage/store/equal-content-is-not-one-inode", equal_content_is_not_one_inode);
-    g_test_add_func("/storage/store/every-damage-is-named", every_damage_is_named);
-    g_test_add_func("/storage/store/a-damaged-repository-is-named", a_damaged_repository_is_named);
-    g_test_add_func(
-        "/storage/store/shared-layers-stay-until-the-last-image-goes", shared_layers_stay_until_the_last_image_goes);
-    g_test_add_func("/storage/store/what-is-not-committed-leaves-nothing", what_is_not_committed_leaves_nothing);
-    g_test_add_func("/storage/store/a-dead-process-is-swept-away", a_dead_process_is_swept_away);
-    g_test_add_func("/storage/store/the-second-of-two-waits-and-reuses", the_second_of_two_waits_and_reuses);
-    g_test_add_func("/storage/store/a-plain-disk-is-refused", a_plain_disk_is_refused);
+    if (!need_root_for_all())
+        return 0;
+    TEST("absent-one-is-not-found-and-not-made", test_absent);
+    TEST("plain-disk-is-refused-for-writing", test_plain_disk);
+    TEST("all-below-is-private", test_private);
+    TEST("directory-that-others-may-write-is-refused", test_others_may_write);
+    TEST("half-made-repository-is-made-again", test_half_repository);
+    TEST("damaged-repository-is-an-error", test_damaged_repository);
+    TEST("many-may-share-it", test_shared);
+    TEST("exclusive-waits-and-is-waited-for", test_exclusive_waits);
+    TEST("waiting-for-a-lock-ends", test_wait_ends);
+    TEST("dead-process-leaves-nothing", test_dead_staging);
+    TEST("garbage-that-cannot-go-now-goes-later", test_garbage_mark);
+    TEST("layers-without-a-ref-go-when-nobody-looks", test_orphans);
+    TEST("layer-without-a-ref-is-replaced", test_orphan_is_replaced);
     return g_test_run();
 }
