@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -60,6 +61,12 @@ GPtrArray *gp_layers_plan(const GpManifest *manifest, const GpImageConfig *confi
                 g_strdup_printf("layer %u: its blob occurs twice, and its diffID in the configuration", i);
             if (!gp_digest_check(&job->diff_id, diff_id, what, error))
                 return NULL;
+            /* It is fetched and unpacked once, as the first says: what the second says would go unchecked. */
+            if (layer->size != job->descriptor->size || strcmp(layer->media_type, job->descriptor->media_type) != 0) {
+                g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
+                    "layer %u: its blob occurs twice, with different sizes or media types", i);
+                return NULL;
+            }
             continue;
         }
         job = g_new0(GpLayerJob, 1);
@@ -175,6 +182,18 @@ static GError *judge(GError *feeding, GError *writing, GError *ending)
     return chosen;
 }
 
+/* Nobody has the other end any more: whatever ended the worker, it was not us. */
+static gboolean has_hung_up(int fd)
+{
+    struct pollfd look = {.fd = fd};
+    return poll(&look, 1, 0) == 1 && (look.revents & POLLHUP);
+}
+
+static gboolean is_stopped(gpointer data)
+{
+    return g_atomic_int_get(&((Batch *) data)->failed) || gp_cancelled(NULL);
+}
+
 static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, GpLayerTree **tree, GError **error)
 {
     GpCompression compression;
@@ -191,11 +210,14 @@ static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, Gp
     GpLayerTarget target = {.objects_fd = gp_store_objects_fd(batch->store),
         .root_fd = gp_staging_root_fd(job->staging),
         .max_bytes = GP_LIMIT_LAYER_BYTES,
-        .max_entries = GP_LIMIT_LAYER_ENTRIES};
+        .max_entries = GP_LIMIT_LAYER_ENTRIES,
+        .stopped = is_stopped,
+        .stopped_data = batch};
     GpLayerProgress progress = {0};
     GpDigest diff_id;
     GError *writing = NULL, *ending = NULL;
     g_autoptr(GpLayerTree) written = gp_layer_write(from_worker, &target, &progress, &diff_id, &writing);
+    gboolean died = has_hung_up(from_worker);
     if (!written)
         gp_worker_kill(worker);
     gp_close_fd(&from_worker);
@@ -203,7 +225,7 @@ static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, Gp
     gboolean ended = gp_worker_wait(worker, &ending);
     if (!fed || !written || !ended) {
         /* Our own SIGKILL is not the worker's fault. */
-        if (!written && writing->code != GP_ERROR_SANDBOX)
+        if (!written && (writing->code != GP_ERROR_SANDBOX || !died))
             g_clear_error(&ending);
         g_propagate_error(error, judge(feed.error, writing, ending));
         return FALSE;

@@ -179,7 +179,7 @@ GBytes *gp_source_manifest(GpSource *source, const GpDigest *digest, guint64 siz
     g_autofree char *type = NULL;
     g_autoptr(GBytes) bytes = source->kind->manifest(source, digest, GP_LIMIT_MANIFEST, &type, error);
     if (!bytes || !gp_digest_check_bytes(digest, bytes, "the manifest", error) ||
-        (size && !check_size(bytes, size, "the manifest", error)))
+        !check_size(bytes, size, "the manifest", error))
         return NULL;
     if (content_type)
         *content_type = g_steal_pointer(&type);
