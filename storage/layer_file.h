@@ -13,7 +13,7 @@ typedef struct {
     gboolean open;
     GpNode *node;
     GpHasher *hasher;
-    guint64 size, at; /* announced; written and hashed so far */
+    guint64 size, at;            /* announced; written and hashed so far */
     const GpLayerTarget *target; /* survives gp_layer_file_clear() */
 } GpLayerFile;
 

@@ -10,42 +10,104 @@
 #include "storage/store_internal.h"
 
 #define POLL_MICROSECONDS 20000
-/* A process that is stopped or stuck must not hold up all others for ever: as long as the longest pull. */
+/* A process that is stopped or stuck must not hold up all others for ever: as long as the longest pull. Then the blob
+ * is unpacked twice and the first commit wins: the lock saves work, nothing depends on it. */
 #define BLOB_WAIT (1200 * G_USEC_PER_SEC)
-/* How long to wait while others may be waiting for us. */
-#define CIRCLE_WAIT (3 * G_USEC_PER_SEC)
 
-/* A staging keeps its blob's lock until the commit, so two pulls could each wait for a layer that the other has ready.
- * Then, and when the other one takes too long, the blob is unpacked twice and the first commit wins: the lock saves
- * work, nothing depends on it. */
-static gboolean worth_waiting(GpStore *store, gint64 since)
+static char *lock_path(const GpDigest *blob, const char *suffix)
 {
-    gint64 waited = g_get_monotonic_time() - since;
-    return waited < (g_atomic_int_get(&store->completed) > 0 ? CIRCLE_WAIT : BLOB_WAIT);
+    g_autofree char *name = gp_store_file_name(blob);
+    return g_strconcat("locks/", name, suffix, NULL);
+}
+
+/* ---- giving finished layers to who waits for them
+ *
+ * A staging keeps its blob's lock until its image's commit, so two pulls could each wait for a layer that the other has
+ * ready, for ever. Who waits therefore says so, by a shared lock on locks/<blob>.wanted, and who has a finished layer
+ * that is wanted commits it at once, without its image: whenever a layer is finished, and while waiting himself. */
+
+static gboolean is_wanted(const GpStaging *staging)
+{
+    g_autofree char *path = lock_path(&staging->blob, ".wanted");
+    GP_AUTOFD int fd = openat(staging->store->fd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+/* What cannot be committed now is told when its image is. */
+static void give_finished(GpStore *store)
+{
+    g_mutex_lock(&store->finished_lock);
+    for (guint i = 0; i < store->finished->len; i++) {
+        GpStaging *staging = store->finished->pdata[i];
+        if (!staging->name || !staging->commit || staging->blob_lock_fd < 0 || !is_wanted(staging))
+            continue;
+        g_autoptr(GPtrArray) one = g_ptr_array_new();
+        g_ptr_array_add(one, staging);
+        if (gp_store_commit(store, one, NULL, NULL))
+            gp_close_fd(&staging->blob_lock_fd);
+    }
+    g_mutex_unlock(&store->finished_lock);
+}
+
+static void add_finished(GpStaging *staging)
+{
+    g_mutex_lock(&staging->store->finished_lock);
+    g_ptr_array_add(staging->store->finished, staging);
+    g_mutex_unlock(&staging->store->finished_lock);
+    give_finished(staging->store);
+}
+
+static void remove_finished(GpStaging *staging)
+{
+    g_mutex_lock(&staging->store->finished_lock);
+    (void) g_ptr_array_remove(staging->store->finished, staging);
+    g_mutex_unlock(&staging->store->finished_lock);
+}
+
+/* ---- the lock */
+
+static int open_lock(GpStaging *staging, const char *suffix, GError **error)
+{
+    g_autofree char *path = lock_path(&staging->blob, suffix);
+    int fd = openat(staging->store->fd, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        gp_set_errno(error, errno, "store %s: %s", staging->store->path, path);
+    return fd;
+}
+
+/* Says that we wait, unless somebody is just looking whether anybody does: then at the next turn. */
+static gboolean announce(GpStaging *staging, int *wanted, GError **error)
+{
+    if (*wanted >= 0)
+        return TRUE;
+    *wanted = open_lock(staging, ".wanted", error);
+    if (*wanted < 0)
+        return FALSE;
+    if (flock(*wanted, LOCK_SH | LOCK_NB) < 0)
+        gp_close_fd(wanted);
+    return TRUE;
 }
 
 /* Returns when we have the blob's lock, when another process has committed the layer, or when waiting is no use. */
 static gboolean lock_blob(GpStaging *staging, GError **error)
 {
-    g_autofree char *name = gp_store_file_name(&staging->blob);
-    g_autofree char *path = g_build_filename("locks", name, NULL);
-    GP_AUTOFD int fd = openat(staging->store->fd, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        gp_set_errno(error, errno, "store %s: %s", staging->store->path, path);
-        return FALSE;
-    }
+    GP_AUTOFD int fd = open_lock(staging, "", error);
+    GP_AUTOFD int wanted = -1;
     gint64 since = g_get_monotonic_time();
-    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK && errno != EINTR) {
-            gp_set_errno(error, errno, "store %s: %s", staging->store->path, path);
+            gp_set_errno(error, errno, "store %s: lock of a layer", staging->store->path);
             return FALSE;
         }
-        if (gp_store_has_layer(staging->store, &staging->blob) || !worth_waiting(staging->store, since))
+        if (!announce(staging, &wanted, error) || (staging->store->cancelled && staging->store->cancelled(error)))
+            return FALSE;
+        if (gp_store_has_layer(staging->store, &staging->blob) || g_get_monotonic_time() - since > BLOB_WAIT)
             return TRUE;
+        give_finished(staging->store);
         g_usleep(POLL_MICROSECONDS);
     }
     staging->blob_lock_fd = gp_steal_fd(&fd);
-    return TRUE;
+    return staging->blob_lock_fd >= 0;
 }
 
 /* A directory that appears and is locked only afterwards can be swept away in between: then another one is made. */
@@ -118,15 +180,14 @@ void gp_staging_complete(GpStaging *staging, GpLayerTree *tree, const GpDigest *
     staging->blob_size = blob_size;
     staging->commit = gp_store_write_layer(staging, tree, &staging->error);
     gp_layer_tree_free(tree);
-    g_atomic_int_inc(&staging->store->completed);
+    add_finished(staging);
 }
 
 void gp_staging_free(GpStaging *staging)
 {
     if (!staging)
         return;
-    if (staging->complete)
-        g_atomic_int_add(&staging->store->completed, -1);
+    remove_finished(staging);
     gp_close_fd(&staging->root_fd);
     if (staging->name) {
         g_atomic_int_set(&staging->store->garbage, 1);

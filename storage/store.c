@@ -181,6 +181,8 @@ GpStore *gp_store_open(const char *path, GpStoreMode mode, gboolean allow_unencr
 {
     g_autoptr(GpStore) store = g_new0(GpStore, 1);
     g_mutex_init(&store->lock);
+    g_mutex_init(&store->finished_lock);
+    store->finished = g_ptr_array_new();
     store->fd = store->lock_fd = store->objects_fd = -1;
     store->mode = mode;
     store->path = g_canonicalize_filename(path, NULL);
@@ -213,8 +215,15 @@ void gp_store_free(GpStore *store)
     gp_close_fd(&store->fd);
     gp_close_fd(&store->lock_fd);
     g_mutex_clear(&store->lock);
+    g_mutex_clear(&store->finished_lock);
+    g_ptr_array_unref(store->finished);
     g_free(store->path);
     g_free(store);
+}
+
+void gp_store_set_cancelled(GpStore *store, gboolean (*cancelled)(GError **error))
+{
+    store->cancelled = cancelled;
 }
 
 int gp_store_objects_fd(GpStore *store)

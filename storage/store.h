@@ -22,6 +22,9 @@ GpStore *gp_store_open(const char *path, GpStoreMode mode, gboolean allow_unencr
 void gp_store_free(GpStore *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpStore, gp_store_free)
 
+/* A function that is asked while waiting for other processes: TRUE with an error ends the wait. */
+void gp_store_set_cancelled(GpStore *store, gboolean (*cancelled)(GError **error));
+
 /* Is the layer with this blob digest committed? */
 gboolean gp_store_has_layer(GpStore *store, const GpDigest *blob);
 /* diffID recorded with a committed layer. Errors: NOT_FOUND, INTERNAL. */
@@ -32,9 +35,10 @@ gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *
 GPtrArray *gp_store_layer_implied(GpStore *store, const GpDigest *blob, GError **error);
 
 /* A layer being made: a locked staging directory. While one process holds @blob's staging another one's begin waits,
- * and then finds the layer committed: *@already TRUE and NULL returned without error. It does not wait when that could
- * be a circle (we hold completed layers that others may wait for): then both unpack, and the first commit wins. Freed
- * uncommitted: everything is removed. Thread-safe. Errors: SPACE, INTERNAL. */
+ * and then finds the layer committed: *@already TRUE and NULL returned without error. While it waits, it
+ * commits those finished layers of its own that others wait for, without their image: no two pulls wait for each other
+ * for ever, and no blob is unpacked twice. Freed uncommitted: everything is removed. Thread-safe. Errors: SPACE, INTERNAL,
+ * and what the function of gp_store_set_cancelled() says. */
 typedef struct _GpStaging GpStaging;
 GpStaging *gp_store_begin_layer(GpStore *store, const GpDigest *blob, gboolean *already, GError **error);
 int gp_staging_root_fd(const GpStaging *staging); /* borrowed: the directory that becomes the layer's root */

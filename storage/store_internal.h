@@ -22,9 +22,11 @@ struct _GpStore {
     int lock_fd;
     int objects_fd;
     OstreeRepo *repo;
-    GMutex lock;    /* OstreeRepo is used by one thread at a time */
-    gint completed; /* atomic: stagings that are complete, hold their blob's lock and wait for the commit */
-    gint garbage;   /* atomic: a staging was given up, its objects are still there */
+    GMutex lock; /* OstreeRepo is used by one thread at a time */
+    gboolean (*cancelled)(GError **error); /* NULL: nobody cancels */
+    GMutex finished_lock;
+    GPtrArray *finished; /* GpStaging*, borrowed: complete; those not committed yet hold their blob's lock */
+    gint garbage;        /* atomic: a staging was given up, its objects are still there */
 };
 
 struct _GpStaging {
