@@ -35,6 +35,8 @@ HARDEN += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame
 endif
 CPPFLAGS += -D_GNU_SOURCE -I. -include base/banned.h -DGP_VERSION='"$(VERSION)"' -DG_LOG_DOMAIN='"guest-pull"' \
   -DGLIB_VERSION_MIN_REQUIRED=GLIB_VERSION_2_74
+# No path of this machine in what is built: two checkouts give the same bytes.
+CPPFLAGS += -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(BUILD)/=build/
 CFLAGS_ALL = -std=gnu17 -g $(OPT) $(WARN) $(HARDEN) $(CFLAGS)
 # The one file of C++ (base/toml.cc); its library is linked statically, so that a guest needs no other.
 CXXFLAGS_ALL = -std=gnu++17 -g $(OPT) $(filter-out -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition,$(WARN)) \

@@ -71,6 +71,18 @@
 #define GP_LIMIT_PASSWD (1 * GP_MIB)
 #define GP_LIMIT_GROUPS 65536
 #define GP_LIMIT_PULL_REPORT (1 * GP_MIB)   /* JSON of one pull */
+#define GP_LIMIT_PULL_PROGRESS (128 * GP_KIB) /* one message about a pull at work; what a unix socket takes at once */
+#define GP_LIMIT_STATUS (64 * GP_MIB) /* what the service says about itself: every pull, every layer */
 #define GP_LIMIT_CONNECTIONS 64             /* to the service at once */
 #define GP_LIMIT_RELAYED 1024               /* requests in flight at the upstream, for one connection */
 #define GP_DEFAULT_PULL_QUEUE 256           /* pulls that wait for their turn */
+
+/* Configuration and records. */
+#define GP_LIMIT_CONFIGURATION (1 * GP_MIB)
+#define GP_LIMIT_COMMAND_LINE (64 * GP_KIB) /* of the kernel */
+#define GP_LIMIT_EXTRA_ROOTS (48 * GP_KIB)  /* extra_root_certificates: they go to the fetch worker in its first message */
+#define GP_LIMIT_RECEIPT (4 * GP_MIB)
+#define GP_LIMIT_RECEIPTS 1000 /* kept */
+
+/* All signatures of one image that are held at once; a real one has a few KiB. */
+#define GP_LIMIT_SIGNATURES_TOTAL (16 * GP_MIB)

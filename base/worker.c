@@ -113,6 +113,9 @@ static char **make_environment(void)
     GPtrArray *list = g_ptr_array_new();
     g_ptr_array_add(list, g_strdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin"));
     g_ptr_array_add(list, g_strdup("LC_ALL=C.UTF-8"));
+    /* So that a log line or a core of a worker says whose it is. */
+    if (g_getenv("GUEST_PULL_REQUEST_ID"))
+        g_ptr_array_add(list, g_strconcat("GUEST_PULL_REQUEST_ID=", g_getenv("GUEST_PULL_REQUEST_ID"), NULL));
 #ifdef GP_SANITIZED
     static const char *const kept[] = {"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
     for (gsize i = 0; i < G_N_ELEMENTS(kept); i++)
@@ -145,8 +148,9 @@ static pid_t launch_and_check(Launch *launch, GError **error)
     int err = 0;
     if (gp_read_full(read_end, &err, sizeof err, NULL) == sizeof err) {
         (void) waitpid(pid, NULL, 0);
-        g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "cannot start %s: %s\nIs guest-pull installed completely?",
-            launch->path, g_strerror(err));
+        gboolean absent = err == ENOENT || err == EACCES || err == ENOEXEC;
+        g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "cannot start %s: %s%s", launch->path, g_strerror(err),
+            absent ? "\nIs guest-pull installed completely?" : "");
         return -1;
     }
     return pid;

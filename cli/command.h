@@ -3,12 +3,15 @@
 
 #include <glib.h>
 
+#include "puller/config.h"
 #include "puller/options.h"
 
 /* What every command gets: the global options, and its own words. */
 typedef struct {
-    GpPullOptions *pull;
-    char *identity; /* policy match: the rule as JSON; NULL */
+    GpPullOptions *pull; /* defaults, configuration and options together */
+    GpConfig *config;    /* where they come from; NULL for commands without */
+    char *identity;      /* policy match: the rule as JSON; NULL */
+    gboolean receipts;   /* images */
     gboolean json, quiet, verbose;
     char **words; /* behind the command's name, NULL-ended */
     guint n_words;
@@ -22,6 +25,7 @@ typedef struct {
     /* FALSE with an error, or TRUE: *@status is the exit status (0 unless the command sets it: "no" is 3). Results go
      * to standard output. */
     gboolean (*run)(GpContext *context, int *status, GError **error);
+    gboolean unconfigured; /* it reads no configuration, so a broken one does not stop it */
 } GpCommand;
 
 /* The commands, ended by a row without a name. */

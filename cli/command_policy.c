@@ -9,16 +9,35 @@
 #include "puller/resource.h"
 #include "puller/source.h"
 
-static GpPolicy *load(const char *location, GError **error)
+static GpPolicy *load(const GpContext *context, const char *location, GError **error)
 {
     g_autofree char *absolute = strstr(location, ":/") ? g_strdup(location) : g_canonicalize_filename(location, NULL);
-    g_autoptr(GBytes) text = gp_resource_fetch(absolute, GP_LIMIT_POLICY, "policy", error);
+    const GpPullOptions *options = context->pull;
+    g_autoptr(GpResources) resources = gp_resources_new(options->cdh_socket, options->resource_endpoint);
+    if (gp_resource_is_remote(absolute) && !gp_resources_connect(resources, options->verbose, error))
+        return NULL;
+    g_autoptr(GBytes) text = gp_resource_fetch(resources, absolute, GP_LIMIT_POLICY, "policy", error);
     return text ? gp_policy_parse(text, location, error) : NULL;
+}
+
+/* The one that pulls would use. */
+static GpPolicy *load_configured(const GpContext *context, GError **error)
+{
+    const GpPullOptions *options = context->pull;
+    if (options->policy)
+        return load(context, options->policy, error);
+    if (options->policy_text) {
+        g_autoptr(GBytes) text = g_bytes_new(options->policy_text, strlen(options->policy_text));
+        return gp_policy_parse(text, "inline policy", error);
+    }
+    g_set_error(error, GP_ERROR, GP_ERROR_POLICY,
+        "there is no policy, and without one every image is refused\nName one: --policy FILE.");
+    return NULL;
 }
 
 gboolean gp_command_policy_check(GpContext *context, int *status, GError **error)
 {
-    g_autoptr(GpPolicy) policy = load(context->words[0], error);
+    g_autoptr(GpPolicy) policy = load(context, context->words[0], error);
     if (!policy)
         return FALSE;
     if (context->json)
@@ -90,16 +109,11 @@ static void explain(
 
 gboolean gp_command_policy_explain(GpContext *context, int *status, GError **error)
 {
-    if (!context->pull->policy) {
-        g_set_error(error, GP_ERROR, GP_ERROR_POLICY,
-            "there is no policy, and without one every image is refused\nName one: --policy FILE.");
-        return FALSE;
-    }
     g_autoptr(GpImageName) name = gp_image_name_parse(context->words[0], error);
     g_autoptr(GpReference) as = NULL;
     if (!name || (context->pull->as && !(as = gp_reference_parse(context->pull->as, error))))
         return FALSE;
-    g_autoptr(GpPolicy) policy = load(context->pull->policy, error);
+    g_autoptr(GpPolicy) policy = load_configured(context, error);
     if (!policy)
         return FALSE;
     explain(context, policy, name, as ? as : name->reference);

@@ -1,5 +1,6 @@
 /* pull, verify, umount. */
-#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "cli/commands.h"
@@ -56,14 +57,42 @@ static void print_result(const GpContext *context, const GpPull *pull, json_t *r
     }
 }
 
+/* A layer on its way needs a handful of descriptors and a finished one keeps some until the commit: an image of as many
+ * layers as are allowed needs more than the 1024 that are usual, and whoever set the hard limit knows better. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void) setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Whoever reads "failed" looks for no mount, so an answer that nobody got undoes the pull. */
+static gboolean deliver(const GpContext *context, GError **error)
+{
+    if (gp_output_flush())
+        return TRUE;
+    g_set_error(error, GP_ERROR, GP_ERROR_SPACE, "the result could not be written to standard output");
+    const char *bundle = context->pull->bundle;
+    if (!bundle)
+        return FALSE;
+    g_autofree char *config = g_build_filename(bundle, "config.json", NULL);
+    (void) gp_rootfs_umount(bundle, NULL);
+    (void) gp_mounts_forget(context->pull->runtime_dir, bundle, NULL);
+    (void) unlink(config);
+    return FALSE;
+}
+
 static gboolean run_pull(GpContext *context, int *status, GError **error)
 {
+    raise_file_limit();
     context->pull->image = g_strdup(context->words[0]);
     g_autoptr(GpPull) pull = gp_pull_new(context->pull);
     g_autoptr(GError) failure = NULL;
     gboolean ok = gp_pull_prepare(pull, &failure);
     if (ok) {
-        GpProgress *progress = context->quiet || !context->pull->bundle ? NULL : gp_progress_start(pull);
+        GpProgress *progress = context->pull->bundle ? gp_progress_start(pull, context->quiet) : NULL;
         ok = gp_pull_run(pull, &failure);
         gp_progress_stop(progress);
     }
@@ -78,14 +107,15 @@ static gboolean run_pull(GpContext *context, int *status, GError **error)
         return FALSE;
     }
     json_t *report = gp_pull_report(pull);
+    if (context->pull->request_id)
+        json_object_set_new(report, "requestId", json_string(context->pull->request_id));
     if (context->json) {
         gp_print_json(report);
-        return TRUE;
+    } else {
+        print_result(context, pull, report);
+        json_decref(report);
     }
-    print_result(context, pull, report);
-    json_decref(report);
-    (void) error;
-    return TRUE;
+    return deliver(context, error);
 }
 
 gboolean gp_command_pull(GpContext *context, int *status, GError **error)
@@ -93,6 +123,18 @@ gboolean gp_command_pull(GpContext *context, int *status, GError **error)
     if (!context->pull->bundle) {
         g_set_error(error, GP_ERROR, GP_ERROR_USAGE,
             "pull needs --bundle DIR\nTo see only whether an image would be accepted: guest-pull verify IMAGE.");
+        return FALSE;
+    }
+    /* An empty name is an empty variable of a script, not the current directory; and reports are UTF-8. */
+    if (!*context->pull->bundle || !g_utf8_validate(context->pull->bundle, -1, NULL)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "--bundle: %s",
+            *context->pull->bundle ? "the name is not UTF-8" : "the name is empty");
+        return FALSE;
+    }
+    if (geteuid() != 0) {
+        g_set_error(error, GP_ERROR, GP_ERROR_USAGE,
+            "pull needs root, because it mounts\nTo see only whether an image would be accepted: guest-pull verify "
+            "IMAGE.");
         return FALSE;
     }
     g_autofree char *bundle = g_canonicalize_filename(context->pull->bundle, NULL);
@@ -109,6 +151,10 @@ gboolean gp_command_verify(GpContext *context, int *status, GError **error)
 
 gboolean gp_command_umount(GpContext *context, int *status, GError **error)
 {
+    if (!*context->words[0]) {
+        g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "umount: the bundle's name is empty");
+        return FALSE;
+    }
     g_autofree char *bundle = g_canonicalize_filename(context->words[0], NULL);
     if (!gp_rootfs_umount(bundle, error) || !gp_mounts_forget(context->pull->runtime_dir, bundle, error))
         return FALSE;

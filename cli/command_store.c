@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "policy/reference.h"
+#include "puller/receipt.h"
 #include "storage/mounts.h"
 #include "storage/store.h"
 
@@ -19,8 +20,42 @@ static json_t *describe_image(const GpStoredImage *image)
         (json_int_t) image->pulled, "layers", layers);
 }
 
+static const char *text_of(json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "-";
+}
+
+static gboolean show_receipts(const GpContext *context, int *status, GError **error)
+{
+    json_t *receipts = gp_receipts_read(context->pull->runtime_dir, error);
+    if (!receipts)
+        return FALSE;
+    *status = 0;
+    size_t i;
+    json_t *receipt;
+    if (context->json) {
+        gp_print_json(json_pack("{s:o}", "receipts", receipts));
+        return TRUE;
+    }
+    json_array_foreach(receipts, i, receipt)
+    {
+        if (json_object_get(receipt, "error"))
+            gp_print("%s: %s\n", text_of(receipt, "file"), text_of(receipt, "error"));
+        else
+            gp_print("%s  %s  %s\n  by scope %s of policy %s, measurement %s, in %s\n", text_of(receipt, "finished"),
+                text_of(receipt, "manifestDigest"), text_of(receipt, "image"),
+                text_of(json_object_get(receipt, "verdict"), "scope"), text_of(receipt, "policyDigest"),
+                text_of(receipt, "measurement"), text_of(receipt, "bundle"));
+    }
+    json_decref(receipts);
+    return TRUE;
+}
+
 gboolean gp_command_images(GpContext *context, int *status, GError **error)
 {
+    if (context->receipts)
+        return show_receipts(context, status, error);
     g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_READ, TRUE, error);
     g_autoptr(GPtrArray) images = store ? gp_store_images(store, error) : NULL;
     if (!images)

@@ -13,7 +13,11 @@ gboolean gp_command_policy_check(GpContext *context, int *status, GError **error
 gboolean gp_command_policy_explain(GpContext *context, int *status, GError **error);
 gboolean gp_command_policy_match(GpContext *context, int *status, GError **error);
 
+gboolean gp_command_config_show(GpContext *context, int *status, GError **error);
+
 gboolean gp_command_images(GpContext *context, int *status, GError **error);
 gboolean gp_command_layers(GpContext *context, int *status, GError **error);
 gboolean gp_command_rm(GpContext *context, int *status, GError **error);
 gboolean gp_command_fsck(GpContext *context, int *status, GError **error);
+
+gboolean gp_command_status(GpContext *context, int *status, GError **error);

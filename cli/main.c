@@ -9,17 +9,17 @@
 #include "cli/output.h"
 
 typedef struct {
-    char *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *as, *bundle, *rw_size, *identity;
+    char *config, *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *as, *bundle, *rw_size, *identity;
     char **plain_http;
-    gboolean json, quiet, verbose, allow_unencrypted, version;
+    gboolean json, quiet, verbose, allow_unencrypted, receipts, version;
     int timeout, max_parallel;
     char **words;
 } Arguments;
 
 static void arguments_clear(Arguments *a)
 {
-    char *const strings[] = {a->policy, a->registries_d, a->authfile, a->store, a->platform, a->cert_dir, a->as,
-        a->bundle, a->rw_size, a->identity};
+    char *const strings[] = {a->config, a->policy, a->registries_d, a->authfile, a->store, a->platform, a->cert_dir,
+        a->as, a->bundle, a->rw_size, a->identity};
     for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_strfreev(a->plain_http);
@@ -42,6 +42,7 @@ static char *command_list(void)
 static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
 {
     const GOptionEntry entries[] = {
+        {"config", 0, 0, G_OPTION_ARG_FILENAME, &a->config, "configuration: TOML or JSON", "FILE"},
         {"policy", 0, 0, G_OPTION_ARG_STRING, &a->policy, "what may run (containers-policy.json)", "FILE|URI"},
         {"bundle", 'b', 0, G_OPTION_ARG_FILENAME, &a->bundle, "pull: where rootfs and config.json appear", "DIR"},
         {"as", 0, 0, G_OPTION_ARG_STRING, &a->as, "the identity of a local image", "REFERENCE"},
@@ -57,6 +58,7 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
         {"timeout", 0, 0, G_OPTION_ARG_INT, &a->timeout, "for everything together", "SECONDS"},
         {"max-parallel", 0, 0, G_OPTION_ARG_INT, &a->max_parallel, "layers at the same time", "N"},
         {"allow-unencrypted-store", 0, 0, G_OPTION_ARG_NONE, &a->allow_unencrypted, "for debugging only", NULL},
+        {"receipts", 0, 0, G_OPTION_ARG_NONE, &a->receipts, "images: the receipts of all pulls", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &a->json, "one JSON object on standard output", NULL},
         {"quiet", 'q', 0, G_OPTION_ARG_NONE, &a->quiet, "no progress", NULL},
         {"verbose", 'v', 0, G_OPTION_ARG_NONE, &a->verbose, "say what is done", NULL},
@@ -77,26 +79,35 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
 }
 
 /* @given replaces *@field if it was given. */
-static void take(char **field, char **given)
+static void take(GpContext *context, char **field, char **given, const char *setting, const char *option)
 {
     if (!*given)
         return;
     g_free(*field);
     *field = g_steal_pointer(given);
+    if (setting && context->config)
+        gp_config_override(context->config, setting, option, context->pull);
 }
 
 /* A file's name becomes absolute; a URI stays as it is. */
-static void take_location(char **field, char **given)
+static void take_location(GpContext *context, char **field, char **given, const char *setting, const char *option)
 {
-    take(field, given);
-    if (!*field || strstr(*field, ":/"))
-        return;
-    char *absolute = g_canonicalize_filename(*field, NULL);
-    g_free(*field);
-    *field = absolute;
+    if (*given && !strstr(*given, ":/")) {
+        char *absolute = g_canonicalize_filename(*given, NULL);
+        g_free(*given);
+        *given = absolute;
+    }
+    take(context, field, given, setting, option);
 }
 
-static gboolean apply(Arguments *a, GpContext *context, GError **error)
+/* Options that are no strings: only their origin is left to note. */
+static void note(GpContext *context, gboolean given, const char *setting, const char *option)
+{
+    if (given && context->config)
+        gp_config_override(context->config, setting, option, context->pull);
+}
+
+static gboolean apply_numbers(Arguments *a, GpContext *context, GError **error)
 {
     GpPullOptions *options = context->pull;
     if (a->timeout < 0 || a->max_parallel < 0) {
@@ -105,21 +116,49 @@ static gboolean apply(Arguments *a, GpContext *context, GError **error)
     }
     if (a->rw_size && !gp_rootfs_parse_size(a->rw_size, &options->rw, error))
         return FALSE;
-    options->registries_d_given = a->registries_d != NULL;
-    take_location(&options->policy, &a->policy);
-    take(&options->registries_d, &a->registries_d);
-    take_location(&options->authfile, &a->authfile);
-    take(&options->store, &a->store);
-    take(&options->platform, &a->platform);
-    take(&options->cert_dir, &a->cert_dir);
-    take(&options->as, &a->as);
-    take(&options->bundle, &a->bundle);
-    options->plain_http = g_steal_pointer(&a->plain_http);
+    note(context, a->rw_size != NULL, "rw_size", "--rw-size");
     options->timeout = a->timeout ? (guint) a->timeout : options->timeout;
+    note(context, a->timeout > 0, "timeout", "--timeout");
     options->max_parallel = a->max_parallel ? (guint) a->max_parallel : options->max_parallel;
-    options->allow_unencrypted_store = a->allow_unencrypted;
+    note(context, a->max_parallel > 0, "max_parallel", "--max-parallel");
+    return TRUE;
+}
+
+/* Whoever starts us names the request; only a plain word is taken into receipts. */
+static char *request_id(void)
+{
+    const char *id = g_getenv("GUEST_PULL_REQUEST_ID");
+    gsize length = id ? strlen(id) : 0;
+    for (const char *p = id; p && *p; p++)
+        if (!g_ascii_isalnum(*p) && !strchr("-._", *p))
+            return NULL;
+    return length > 0 && length <= 64 ? g_strdup(id) : NULL;
+}
+
+static gboolean apply(Arguments *a, GpContext *context, GError **error)
+{
+    GpPullOptions *options = context->pull;
+    if (!apply_numbers(a, context, error))
+        return FALSE;
+    take_location(context, &options->policy, &a->policy, "policy", "--policy");
+    take(context, &options->registries_d, &a->registries_d, "registries_d", "--registries-d");
+    take_location(context, &options->authfile, &a->authfile, "authfile", "--authfile");
+    take(context, &options->store, &a->store, "store", "--store");
+    take(context, &options->platform, &a->platform, NULL, NULL);
+    take(context, &options->cert_dir, &a->cert_dir, "cert_dir", "--cert-dir");
+    take(context, &options->as, &a->as, NULL, NULL);
+    take(context, &options->bundle, &a->bundle, NULL, NULL);
+    if (a->plain_http) {
+        g_strfreev(options->plain_http);
+        options->plain_http = g_steal_pointer(&a->plain_http);
+        note(context, TRUE, "plain_http", "--plain-http");
+    }
+    options->allow_unencrypted_store = options->allow_unencrypted_store || a->allow_unencrypted;
+    note(context, a->allow_unencrypted, "allow_unencrypted_store", "--allow-unencrypted-store");
     options->verbose = a->verbose;
+    options->request_id = request_id();
     context->identity = a->identity;
+    context->receipts = a->receipts;
     context->json = a->json;
     context->quiet = a->quiet;
     context->verbose = a->verbose;
@@ -154,8 +193,9 @@ static gboolean dispatch(Arguments *a, GpContext *context, int *status, GError *
     guint used = 0;
     const GpCommand *command = a->words ? find_command(a->words, &used) : NULL;
     if (!command) {
+        g_autofree char *shown = a->words ? gp_escape(a->words[0], -1, 100) : g_strdup("");
         g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "%s%s\nSee guest-pull --help.",
-            a->words ? "no such command: " : "which command?", a->words ? a->words[0] : "");
+            a->words ? "no such command: " : "which command?", shown);
         return FALSE;
     }
     context->words = a->words + used;
@@ -164,11 +204,17 @@ static gboolean dispatch(Arguments *a, GpContext *context, int *status, GError *
         g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "usage: guest-pull %s %s", command->name, command->arguments);
         return FALSE;
     }
-    return command->run(context, status, error);
+    if (!command->unconfigured) {
+        context->config = gp_config_load(a->config, &gp_config_places, context->pull, error);
+        if (!context->config)
+            return FALSE;
+    }
+    return apply(a, context, error) && command->run(context, status, error);
 }
 
 int main(int argc, char **argv)
 {
+    gp_output_init();
     (void) setlocale(LC_ALL, "C.UTF-8");
     (void) signal(SIGPIPE, SIG_IGN);
     g_auto(Arguments) arguments = {0};
@@ -179,12 +225,12 @@ int main(int argc, char **argv)
     /* A failure to parse is reported as JSON too if that was asked for anywhere. */
     for (int i = 1; i < argc; i++)
         context.json = context.json || g_str_equal(argv[i], "--json");
-    if (!parse(argc, argv, &arguments, &error) || !apply(&arguments, &context, &error) ||
-        !dispatch(&arguments, &context, &status, &error)) {
+    if (!parse(argc, argv, &arguments, &error) || !dispatch(&arguments, &context, &status, &error)) {
         if (error)
             status = gp_report_error(error, context.json, NULL);
     }
-    if (fflush(stdout) != 0 && status == 0)
+    gp_config_free(context.config);
+    if (!gp_output_flush() && status == 0)
         status = gp_error_info(GP_ERROR_SPACE)->exit_status;
     return status;
 }

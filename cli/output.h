@@ -4,15 +4,25 @@
 #include <glib.h>
 #include <jansson.h>
 
+/* To be called first. A standard descriptor that whoever started us has closed would go to the next file, pipe or
+ * socket that is opened, and what is printed would go there too: it is opened so that using it fails. */
+void gp_output_init(void);
+
+/* Writes out what was printed. FALSE if any of it was lost. */
+gboolean gp_output_flush(void);
+
 /* Prints @value as one line of JSON; consumes it. */
 void gp_print_json(json_t *value);
 
 /* printf() to standard output. */
 void gp_print(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
+/* The id that the service gave this process in GUEST_PULL_REQUEST_ID: a plain word, or NULL. */
+const char *gp_request_id(void);
+
 /* Reports a failure: with @json {"error":{"code","message","retryable","detail"}} on standard output, for people
  * "guest-pull: message" and the hint on standard error. @extra (may be NULL, consumed) is merged into the JSON object
- * beside "error". Returns the exit status. */
+ * beside "error". Either way with the request's id, if there is one. Returns the exit status. */
 int gp_report_error(const GError *error, gboolean json, json_t *extra);
 
 /* "12.3 MB"; owned by the caller. */

@@ -53,6 +53,8 @@ static json_t *make_configuration(const GpFetchConfig *config)
         g_autofree char *absolute = g_canonicalize_filename(config->cert_dir, NULL);
         json_object_set_new(message, "certDir", json_string(absolute));
     }
+    if (config->extra_roots)
+        json_object_set_new(message, "extraRoots", json_string(config->extra_roots));
     return message;
 }
 

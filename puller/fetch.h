@@ -13,6 +13,7 @@ typedef struct _GpFetch GpFetch;
 typedef struct {
     char **plain_http; /* "HOST[:PORT]" that may be asked over plain http; NULL-ended or NULL */
     char *cert_dir;    /* *.crt, *.cert + *.key; NULL: system roots only */
+    char *extra_roots; /* further CA certificates, PEM, at most GP_LIMIT_EXTRA_ROOTS bytes; NULL: none */
     guint timeout;     /* seconds for any one request, in total */
     gboolean verbose;  /* a request log on standard error */
 } GpFetchConfig;

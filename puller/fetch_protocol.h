@@ -2,7 +2,7 @@
  *
  * The worker's descriptor 3 is a SOCK_SEQPACKET socket. One message each way opens the conversation:
  *
- *   puller   {"plainHttp":[HOST…],"certDir":PATH?,"timeout":SECONDS,"verbose":BOOL}
+ *   puller   {"plainHttp":[HOST…],"certDir":PATH?,"extraRoots":PEM?,"timeout":SECONDS,"verbose":BOOL}
  *   worker   {"ready":true}  or  {"error":{"code","message"}}          (confined from here on)
  *
  * Then each request is one message with two descriptors, the writing ends of the body pipe and of the reply pipe:

@@ -98,6 +98,12 @@ static gboolean parse_diff_ids(json_t *array, guint layers, GArray *diff_ids, GE
             g_prefix_error(error, "$.rootfs.diff_ids[%" G_GSIZE_FORMAT "]: ", i);
             return FALSE;
         }
+        /* The unpack worker hashes once, with what every builder uses. */
+        if (digest.algorithm != GP_DIGEST_SHA256) {
+            g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
+                "$.rootfs.diff_ids[%" G_GSIZE_FORMAT "]: only sha256 is supported for unpacked layers", i);
+            return FALSE;
+        }
         g_array_append_val(diff_ids, digest);
     }
     return TRUE;

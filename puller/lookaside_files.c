@@ -39,7 +39,7 @@ GpLookaside *gp_lookaside_load(const char *directory, gboolean required, GError 
     g_autoptr(GpLookaside) lookaside = gp_lookaside_new();
     for (guint i = 0; i < names->len; i++) {
         const char *name = names->pdata[i];
-        g_autoptr(GBytes) text = gp_resource_fetch(name, GP_LIMIT_REGISTRIES, "registries.d", error);
+        g_autoptr(GBytes) text = gp_resource_fetch(NULL, name, GP_LIMIT_REGISTRIES, "registries.d", error);
         if (!text || !gp_lookaside_add(lookaside, text, name, error))
             return NULL;
     }

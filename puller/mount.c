@@ -96,11 +96,21 @@ gboolean gp_mount_image(const GpMountRequest *request, GError **error)
     g_autoptr(GPtrArray) directories = plan_directories(request, &layers, error);
     if (!directories || !gp_rootfs_mount(layers.fds, layers.count, directories, request->bundle, request->rw, error))
         return FALSE;
-    if (write_config(request, error) &&
-        gp_mounts_record(request->runtime_dir, request->bundle, request->manifest_digest, error))
+    if (!write_config(request, error)) {
+        /* A config.json that is there now is somebody else's. */
+        (void) gp_rootfs_umount(request->bundle, NULL);
+        return FALSE;
+    }
+    if (gp_mounts_record(request->runtime_dir, request->bundle, request->manifest_digest, error))
         return TRUE;
+    gp_mount_undo(request);
+    return FALSE;
+}
+
+void gp_mount_undo(const GpMountRequest *request)
+{
     (void) gp_rootfs_umount(request->bundle, NULL);
+    (void) gp_mounts_forget(request->runtime_dir, request->bundle, NULL);
     g_autofree char *config = g_build_filename(request->bundle, "config.json", NULL);
     (void) unlink(config);
-    return FALSE;
 }

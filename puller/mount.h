@@ -20,3 +20,6 @@ typedef struct {
 /* Mounts bundle/rootfs and writes bundle/config.json; all of it or nothing. Errors: those of storage/rootfs.h and
  * storage/bundle.h. */
 gboolean gp_mount_image(const GpMountRequest *request, GError **error);
+
+/* Undoes a gp_mount_image() that succeeded: mount, record and config.json. */
+void gp_mount_undo(const GpMountRequest *request);

@@ -1,6 +1,8 @@
 #include "puller/options.h"
 
 #include "base/limits.h"
+#include "puller/guest_services.h"
+#include "puller/resource.h"
 
 GpPullOptions *gp_pull_options_new(void)
 {
@@ -8,6 +10,9 @@ GpPullOptions *gp_pull_options_new(void)
     options->registries_d = g_strdup(GP_DEFAULT_REGISTRIES_D);
     options->store = g_strdup(GP_DEFAULT_STORE);
     options->runtime_dir = g_strdup(GP_DEFAULT_RUNTIME_DIR);
+    options->cdh_socket = g_strdup(GP_DEFAULT_CDH_SOCKET);
+    options->resource_endpoint = g_strdup(GP_DEFAULT_RESOURCE_ENDPOINT);
+    options->agent_socket = g_strdup(GP_DEFAULT_AA_SOCKET);
     options->timeout = GP_DEFAULT_TIMEOUT;
     options->max_parallel = GP_DEFAULT_PARALLEL;
     options->rw.rw_percent = GP_DEFAULT_RW_PERCENT;
@@ -22,12 +27,22 @@ void gp_pull_options_free(GpPullOptions *options)
     g_free(options->as);
     g_free(options->bundle);
     g_free(options->policy);
+    g_free(options->policy_text);
     g_free(options->registries_d);
+    g_free(options->sigstore_config);
+    g_free(options->sigstore_config_text);
     g_free(options->authfile);
     g_free(options->store);
     g_free(options->runtime_dir);
     g_free(options->platform);
     g_strfreev(options->plain_http);
     g_free(options->cert_dir);
+    g_free(options->extra_roots);
+    g_free(options->cdh_socket);
+    g_free(options->resource_endpoint);
+    g_free(options->agent_socket);
+    g_strfreev(options->bundle_roots);
+    g_free(options->unsupported);
+    g_free(options->request_id);
     g_free(options);
 }

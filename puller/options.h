@@ -5,22 +5,34 @@
 #include <glib.h>
 
 #include "puller/manifest.h"
+#include "puller/measure.h"
 #include "storage/rootfs.h"
 
 typedef struct {
-    char *image;  /* the IMAGE argument */
-    char *as;     /* identity for a local image; NULL */
-    char *bundle; /* NULL: verify only */
-    char *policy; /* path or URI; NULL: there is none, and everything is refused */
+    char *image;       /* the IMAGE argument */
+    char *as;          /* identity for a local image; NULL */
+    char *bundle;      /* NULL: verify only */
+    char *policy;      /* path or URI; with policy_text NULL too there is none, and everything is refused */
+    char *policy_text; /* inline; only without policy */
     char *registries_d;
     gboolean registries_d_given; /* else a missing directory is no error */
-    char *authfile;              /* NULL: anonymous */
+    char *sigstore_config;       /* path or URI of one registries.d file, used unless registries_d_given; NULL */
+    char *sigstore_config_text;  /* inline; only without sigstore_config */
+    char *authfile;              /* path or URI; NULL: anonymous */
     char *store;
     char *runtime_dir;
     char *platform; /* NULL: this machine */
     char **plain_http;
     char *cert_dir;
-    guint timeout; /* seconds, for everything */
+    char *extra_roots;       /* further CA certificates, PEM; NULL */
+    char *cdh_socket;        /* of the confidential-data-hub: kbs:// resources */
+    char *resource_endpoint; /* REST service to ask where that socket does not exist */
+    char *agent_socket;      /* of the attestation agent */
+    GpMeasureMode measurement;
+    char **bundle_roots; /* a bundle must lie below one of them; NULL: anywhere */
+    char *unsupported;   /* what the configuration wants and registry clients of ours cannot do; NULL */
+    char *request_id;    /* of the service, for the receipt; NULL */
+    guint timeout;       /* seconds, for everything */
     guint max_parallel;
     GpRootfsLimits rw;
     gboolean allow_unencrypted_store;

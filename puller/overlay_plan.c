@@ -11,14 +11,9 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/limits.h"
+#include "puller/cancel.h"
 #include "storage/entry.h"
 #include "storage/rootfs_directory.h"
-
-typedef struct {
-    const int *layers;
-    gsize n_layers;
-    GPtrArray *implied; /* a set of paths (GHashTable) for each layer */
-} Stack;
 
 /* What one layer says about a path. */
 typedef enum {
@@ -40,27 +35,90 @@ static gboolean is_opaque(int fd)
     return fgetxattr(fd, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
 }
 
-/* Looks at every prefix of @path in one layer. *@hides: an opaque directory on the way hides all lower layers. */
-static Presence look(int root, const char *path, gboolean *hides, GError **error)
+/* The answer of one layer for one prefix of a path. */
+typedef struct {
+    Presence presence;
+    gboolean hides; /* an opaque directory on the way hides all lower layers */
+} Answer;
+
+/* The last path that a layer was asked for, with the answers for its prefixes. Paths are asked for in order, so nearly
+ * all of the next one is known already: without this, a few deep layers keep the kernel busy for hours. */
+typedef struct {
+    char *path;      /* NULL: nothing asked yet */
+    GArray *answers; /* Answer: of "", of the first component, of the first two, …; ends where the path leads nowhere */
+} Memory;
+
+typedef struct {
+    const int *layers;
+    gsize n_layers;
+    GPtrArray *implied; /* a set of paths (GHashTable) for each layer */
+    Memory *memories;   /* one for each layer */
+} Stack;
+
+static void stack_clear(Stack *stack)
 {
+    for (gsize i = 0; i < stack->n_layers; i++) {
+        g_free(stack->memories[i].path);
+        g_clear_pointer(&stack->memories[i].answers, g_array_unref);
+    }
+    g_free(stack->memories);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Stack, stack_clear)
+
+/* Keeps the answers for what @path has in common with the last one: a number of components, and the root. */
+static void keep_common(Memory *memory, const char *path)
+{
+    guint common = 0; /* whole components */
+    gsize at = 0;
+    while (memory->path && memory->path[at] && memory->path[at] == path[at])
+        common += path[at++] == '/';
+    gboolean old_ends = memory->path && (memory->path[at] == '\0' || memory->path[at] == '/');
+    if (at > 0 && old_ends && (path[at] == '\0' || path[at] == '/'))
+        common++;
+    if (!memory->answers)
+        memory->answers = g_array_new(FALSE, FALSE, sizeof(Answer));
+    g_array_set_size(memory->answers, MIN(memory->answers->len, memory->path ? common + 1 : 0));
+    g_free(memory->path);
+    memory->path = g_strdup(path);
+}
+
+static gboolean ask(int root, const char *prefix, Answer *answer, GError **error)
+{
+    GP_AUTOFD int fd = open_beneath(root, prefix, O_RDONLY | O_DIRECTORY);
+    if (fd >= 0) {
+        answer->presence = PRESENT;
+        answer->hides = answer->hides || is_opaque(fd);
+        return TRUE;
+    }
+    if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP) {
+        gp_set_errno(error, errno, "looking at a layer's directory");
+        return FALSE;
+    }
+    answer->presence = errno == ENOENT ? ABSENT : COVERED;
+    return TRUE;
+}
+
+/* What layer @i says about @path, by what it says about every prefix. */
+static gboolean look(const Stack *stack, gsize i, const char *path, Answer *last, GError **error)
+{
+    Memory *memory = &stack->memories[i];
+    keep_common(memory, path);
+    *last = (Answer){.presence = PRESENT};
+    if (memory->answers->len > 0)
+        *last = g_array_index(memory->answers, Answer, memory->answers->len - 1);
     gsize length = strlen(path);
-    *hides = FALSE;
-    for (gsize end = 0; end <= length; end++) {
-        if (end > 0 && end < length && path[end] != '/')
+    guint n = 0; /* of the prefix that ends at @end */
+    for (gsize end = 0; end <= length && last->presence == PRESENT; end++) {
+        if ((end > 0 && end < length && path[end] != '/') || n++ < memory->answers->len)
             continue;
         g_autofree char *prefix = g_strndup(path, end);
-        GP_AUTOFD int fd = open_beneath(root, prefix, O_RDONLY | O_DIRECTORY);
-        if (fd < 0 && errno == ENOENT)
-            return ABSENT;
-        if (fd < 0 && (errno == ENOTDIR || errno == ELOOP))
-            return COVERED;
-        if (fd < 0) {
-            gp_set_errno(error, errno, "looking at a layer's directory");
-            return ABSENT;
+        if (!ask(stack->layers[i], prefix, last, error)) {
+            g_clear_pointer(&memory->path, g_free);
+            return FALSE;
         }
-        *hides = *hides || is_opaque(fd);
+        g_array_append_val(memory->answers, *last);
     }
-    return PRESENT;
+    return TRUE;
 }
 
 /* The layer whose attributes @path shows: the topmost that has a tar entry for it, else the topmost that has it at all;
@@ -71,20 +129,16 @@ static int find_owner(const Stack *stack, const char *path, gboolean *masked, GE
     int topmost = -1;
     *masked = FALSE;
     for (gsize i = stack->n_layers; i-- > 0;) {
-        gboolean hides;
-        g_autoptr(GError) problem = NULL;
-        Presence presence = look(stack->layers[i], path, &hides, &problem);
-        if (problem) {
-            g_propagate_error(error, g_steal_pointer(&problem));
+        Answer answer;
+        if (!look(stack, i, path, &answer, error))
             return -1;
-        }
-        if (presence == PRESENT && topmost < 0)
+        if (answer.presence == PRESENT && topmost < 0)
             topmost = (int) i;
-        if (presence == PRESENT && !g_hash_table_contains(stack->implied->pdata[i], path)) {
+        if (answer.presence == PRESENT && !g_hash_table_contains(stack->implied->pdata[i], path)) {
             *masked = topmost != (int) i;
             return (int) i;
         }
-        if (presence == COVERED || hides)
+        if (answer.presence == COVERED || answer.hides)
             break;
     }
     return topmost;
@@ -174,43 +228,62 @@ static void add_with_parents(GHashTable *set, const char *path)
     }
 }
 
+static gint by_string(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/* The members of all @sets, each once and in order. Borrowed. */
+static GPtrArray *in_order(const GPtrArray *sets)
+{
+    g_autoptr(GHashTable) all = g_hash_table_new(g_str_hash, g_str_equal);
+    GHashTableIter iter;
+    gpointer path;
+    for (guint i = 0; i < sets->len; i++) {
+        g_hash_table_iter_init(&iter, sets->pdata[i]);
+        while (g_hash_table_iter_next(&iter, &path, NULL))
+            g_hash_table_add(all, path);
+    }
+    GPtrArray *list = g_ptr_array_sized_new(g_hash_table_size(all));
+    g_hash_table_iter_init(&iter, all);
+    while (g_hash_table_iter_next(&iter, &path, NULL))
+        g_ptr_array_add(list, path);
+    g_ptr_array_sort(list, by_string);
+    return list;
+}
+
 static GHashTable *find_masked(const Stack *stack, GError **error)
 {
     g_autoptr(GHashTable) wanted = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    for (gsize i = 0; i < stack->n_layers; i++) {
-        GHashTableIter iter;
-        gpointer path;
-        g_hash_table_iter_init(&iter, stack->implied->pdata[i]);
-        while (g_hash_table_iter_next(&iter, &path, NULL)) {
-            gboolean masked;
-            g_autoptr(GError) problem = NULL;
-            (void) find_owner(stack, path, &masked, &problem);
-            if (problem) {
-                g_propagate_error(error, g_steal_pointer(&problem));
-                return NULL;
-            }
-            if (masked)
-                add_with_parents(wanted, path);
+    g_autoptr(GPtrArray) paths = in_order(stack->implied);
+    for (guint i = 0; i < paths->len; i++) {
+        gboolean masked = FALSE;
+        g_autoptr(GError) problem = NULL;
+        /* The layers decide how many these are, so the deadline counts here too. */
+        if (!gp_cancelled(&problem))
+            (void) find_owner(stack, paths->pdata[i], &masked, &problem);
+        if (problem) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            return NULL;
         }
+        if (masked)
+            add_with_parents(wanted, paths->pdata[i]);
     }
     return g_steal_pointer(&wanted);
-}
-
-static gint by_path(gconstpointer a, gconstpointer b)
-{
-    return strcmp((*(GpRootfsDirectory *const *) a)->path, (*(GpRootfsDirectory *const *) b)->path);
 }
 
 static GPtrArray *describe_all(const Stack *stack, GHashTable *wanted, GError **error)
 {
     g_autoptr(GPtrArray) plan = g_ptr_array_new_with_free_func(directory_free);
-    GHashTableIter iter;
-    gpointer path;
-    g_hash_table_iter_init(&iter, wanted);
-    while (g_hash_table_iter_next(&iter, &path, NULL)) {
-        gboolean masked;
+    g_autoptr(GPtrArray) sets = g_ptr_array_new();
+    g_ptr_array_add(sets, wanted);
+    /* A parent is a prefix of its children, so it comes before them. */
+    g_autoptr(GPtrArray) paths = in_order(sets);
+    for (guint i = 0; i < paths->len; i++) {
+        const char *path = paths->pdata[i];
+        gboolean masked = FALSE;
         g_autoptr(GError) problem = NULL;
-        int owner = find_owner(stack, path, &masked, &problem);
+        int owner = gp_cancelled(&problem) ? -1 : find_owner(stack, path, &masked, &problem);
         GpRootfsDirectory *directory = problem || owner < 0 ? NULL : describe(stack->layers[owner], path, &problem);
         if (problem) {
             g_propagate_error(error, g_steal_pointer(&problem));
@@ -219,8 +292,6 @@ static GPtrArray *describe_all(const Stack *stack, GHashTable *wanted, GError **
         if (directory)
             g_ptr_array_add(plan, directory);
     }
-    /* A parent is a prefix of its children, so it sorts before them. */
-    g_ptr_array_sort(plan, by_path);
     return g_steal_pointer(&plan);
 }
 
@@ -235,7 +306,8 @@ GPtrArray *gp_overlay_plan(const int *layers, gsize n_layers, GPtrArray *implied
             g_hash_table_add(set, paths->pdata[k]);
         g_ptr_array_add(sets, set);
     }
-    Stack stack = {.layers = layers, .n_layers = n_layers, .implied = sets};
+    g_auto(Stack)
+        stack = {.layers = layers, .n_layers = n_layers, .implied = sets, .memories = g_new0(Memory, n_layers)};
     g_autoptr(GHashTable) wanted = find_masked(&stack, error);
     return wanted ? describe_all(&stack, wanted, error) : NULL;
 }

@@ -6,16 +6,19 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/json.h"
 #include "base/limits.h"
 #include "base/sandbox.h"
 #include "policy/credentials.h"
 #include "policy/lookaside.h"
 #include "policy/policy.h"
 #include "puller/cancel.h"
+#include "puller/documents.h"
 #include "puller/fetch.h"
 #include "puller/layers.h"
-#include "puller/lookaside_files.h"
+#include "puller/measure.h"
 #include "puller/mount.h"
+#include "puller/receipt.h"
 #include "puller/resource.h"
 #include "puller/source.h"
 #include "puller/verify.h"
@@ -25,10 +28,12 @@ struct _GpPull {
     const GpPullOptions *options;
     GMutex lock; /* what gp_pull_status() reads */
     GpPullState state;
+    gint64 started;                   /* wall clock, microseconds */
     gint64 entered;                   /* monotonic microseconds */
     gint64 spent[GP_PULL_FAILED + 1]; /* by state */
 
     GpImageName *name;
+    GpResources *resources;
     GpReference *as;             /* --as */
     const GpReference *identity; /* of either of the two; NULL for a nameless local image */
     GpPolicy *policy;
@@ -50,12 +55,14 @@ struct _GpPull {
     GPtrArray *jobs; /* GpLayerJob* */
     GpStore *store;
     char *rootfs;
+    char *measurement; /* what came of it; NULL: not yet */
+    char *receipt;     /* its file */
 };
 
 const char *gp_pull_state_name(GpPullState state)
 {
     static const char *const names[] = {
-        "resolve", "manifest", "verify", "layers", "commit", "rootfs", "done", "failed"};
+        "resolve", "manifest", "verify", "layers", "commit", "measure", "rootfs", "done", "failed"};
     return names[state];
 }
 
@@ -63,6 +70,7 @@ GpPull *gp_pull_new(const GpPullOptions *options)
 {
     GpPull *pull = g_new0(GpPull, 1);
     pull->options = options;
+    pull->started = g_get_real_time();
     g_mutex_init(&pull->lock);
     return pull;
 }
@@ -75,6 +83,7 @@ void gp_pull_free(GpPull *pull)
     gp_store_free(pull->store);
     gp_source_free(pull->source);
     gp_fetch_free(pull->fetch);
+    gp_resources_free(pull->resources);
     gp_location_free(pull->location);
     gp_image_config_free(pull->config);
     g_clear_pointer(&pull->config_bytes, g_bytes_unref);
@@ -88,6 +97,8 @@ void gp_pull_free(GpPull *pull)
     gp_image_name_free(pull->name);
     g_free(pull->policy_digest);
     g_free(pull->rootfs);
+    g_free(pull->measurement);
+    g_free(pull->receipt);
     g_mutex_clear(&pull->lock);
     g_free(pull);
 }
@@ -108,9 +119,13 @@ static gboolean separate(GpPull *pull, GError **error)
 {
     const GpPullOptions *options = pull->options;
     gboolean left;
+    pull->resources = gp_resources_new(options->cdh_socket, options->resource_endpoint);
+    if (gp_documents_may_need_kbs(options) && !gp_resources_connect(pull->resources, options->verbose, error))
+        return FALSE;
     if (pull->name->type == GP_SOURCE_DOCKER) {
         GpFetchConfig config = {.plain_http = options->plain_http,
             .cert_dir = options->cert_dir,
+            .extra_roots = options->extra_roots,
             .timeout = options->timeout,
             .verbose = options->verbose};
         pull->fetch = gp_fetch_start(&config, error);
@@ -125,32 +140,6 @@ static gboolean separate(GpPull *pull, GError **error)
 
 /* ---- RESOLVE */
 
-static gboolean load_policy(GpPull *pull, GError **error)
-{
-    const char *location = pull->options->policy;
-    if (!location) {
-        g_set_error(error, GP_ERROR, GP_ERROR_POLICY,
-            "there is no policy, and without one every image is refused\nName one: --policy FILE (see "
-            "guest-pull-policy in docs/policy.md).");
-        return FALSE;
-    }
-    g_autoptr(GError) cause = NULL;
-    g_autoptr(GBytes) text = gp_resource_fetch(location, GP_LIMIT_POLICY, "policy", &cause);
-    if (!text) {
-        /* An absent policy is a policy matter, whatever the reason for its absence. */
-        GpErrorCode code = gp_error_code(cause) == GP_ERROR_KEY ? GP_ERROR_POLICY : gp_error_code(cause);
-        g_set_error(error, GP_ERROR, code, "%s", cause->message);
-        return FALSE;
-    }
-    GpDigest digest;
-    gsize length;
-    const void *bytes = g_bytes_get_data(text, &length);
-    gp_digest_of(GP_DIGEST_SHA256, bytes, length, &digest);
-    pull->policy_digest = gp_digest_to_string(&digest);
-    pull->policy = gp_policy_parse(text, location, error);
-    return pull->policy != NULL;
-}
-
 static gboolean look_scope_up(GpPull *pull, GError **error)
 {
     gboolean docker_rules = pull->name->type == GP_SOURCE_DOCKER || pull->as;
@@ -161,6 +150,37 @@ static gboolean look_scope_up(GpPull *pull, GError **error)
     GpVerifyRequest request = {
         .scope = pull->scope, .requirements = pull->requirements, .policy_digest = pull->policy_digest};
     return gp_verify_image(&request, &pull->verdict, error);
+}
+
+/* What the configuration wants of a registry's client is done or refused, never passed over. */
+static gboolean check_configuration(const GpPull *pull, GError **error)
+{
+    const GpPullOptions *options = pull->options;
+    if (pull->name->type != GP_SOURCE_DOCKER || !options->unsupported)
+        return TRUE;
+    g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
+        "the configuration has %s, which this version cannot do\nTake it out; see guest-pull config show.",
+        options->unsupported);
+    return FALSE;
+}
+
+/* The bundle as it really lies, below one of the roots. */
+static gboolean check_bundle(const GpPull *pull, GError **error)
+{
+    const GpPullOptions *options = pull->options;
+    if (!options->bundle || !options->bundle_roots)
+        return TRUE;
+    char *found = realpath(options->bundle, NULL);
+    g_autofree char *real = g_strdup(found ? found : options->bundle);
+    free(found);
+    for (char **root = options->bundle_roots; *root; root++) {
+        g_autofree char *below = g_str_has_suffix(*root, "/") ? g_strdup(*root) : g_strconcat(*root, "/", NULL);
+        if (g_str_has_prefix(real, below))
+            return TRUE;
+    }
+    g_autofree char *shown = gp_escape(real, -1, 512);
+    g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "bundle %s: not below any of bundle_roots", shown);
+    return FALSE;
 }
 
 static gboolean resolve(GpPull *pull, GError **error)
@@ -174,17 +194,14 @@ static gboolean resolve(GpPull *pull, GError **error)
         return FALSE;
     pull->identity = pull->as ? pull->as : pull->name->reference;
 
-    if (!load_policy(pull, error) || !look_scope_up(pull, error))
+    if (!check_bundle(pull, error))
         return FALSE;
-    pull->lookaside = gp_lookaside_load(options->registries_d, options->registries_d_given, error);
-    if (!pull->lookaside)
+    g_autoptr(GpDocuments) documents = gp_documents_fetch(options, pull->resources);
+    pull->policy = gp_documents_policy(documents, &pull->policy_digest, error);
+    if (!pull->policy || !look_scope_up(pull, error) || !check_configuration(pull, error))
         return FALSE;
-    if (options->authfile) {
-        g_autoptr(GBytes) text = gp_resource_fetch(options->authfile, GP_LIMIT_AUTHFILE, "credentials", error);
-        if (!text || !(pull->credentials = gp_credentials_parse(text, options->authfile, error)))
-            return FALSE;
-    }
-    return TRUE;
+    pull->lookaside = gp_documents_lookaside(documents, error);
+    return pull->lookaside && gp_documents_credentials(documents, &pull->credentials, error);
 }
 
 /* ---- MANIFEST */
@@ -244,7 +261,8 @@ static gboolean verify(GpPull *pull, GError **error)
         .requirements = pull->requirements,
         .policy_digest = pull->policy_digest,
         .lookaside = pull->lookaside,
-        .subject = &pull->subject};
+        .subject = &pull->subject,
+        .resources = pull->resources};
     return gp_verify_image(&request, &pull->verdict, error);
 }
 
@@ -262,10 +280,11 @@ static gboolean check_platform(GpPull *pull, GError **error)
         !config->architecture || !*config->architecture || g_str_equal(config->architecture, platform.architecture);
     if (same_os && same_arch)
         return TRUE;
+    g_autofree char *os = gp_escape(config->os ? config->os : "", -1, 40);
+    g_autofree char *architecture = gp_escape(config->architecture ? config->architecture : "", -1, 40);
     g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
-        "the image is for %s/%s, not %s/%s\nAsk for it with --platform if that is what you want.",
-        config->os ? config->os : "", config->architecture ? config->architecture : "", platform.os,
-        platform.architecture);
+        "the image is for %s/%s, not %s/%s\nAsk for it with --platform if that is what you want.", os, architecture,
+        platform.os, platform.architecture);
     return FALSE;
 }
 
@@ -316,6 +335,7 @@ static gboolean get_layers(GpPull *pull, GError **error)
     pull->store = gp_store_open(options->store, GP_STORE_WRITE, options->allow_unencrypted_store, error);
     if (!pull->store)
         return FALSE;
+    gp_store_set_cancelled(pull->store, gp_cancelled);
     g_autoptr(GError) failure = NULL;
     if (gp_layers_pull(pull->source, pull->store, jobs, options->max_parallel, &failure))
         return TRUE;
@@ -340,7 +360,47 @@ static gboolean commit(GpPull *pull, GError **error)
     return commit_layers(pull, image, error);
 }
 
+/* ---- MEASURE */
+
+/* The image's name as it was asked for, since that is what others can compare with. */
+static gboolean measure(GpPull *pull, GError **error)
+{
+    const GpPullOptions *options = pull->options;
+    const char *image = options->image;
+    if (g_str_has_prefix(image, "docker://"))
+        image += strlen("docker://");
+    return gp_measure_image(
+        options->measurement, options->agent_socket, image, &pull->subject.manifest, &pull->measurement, error);
+}
+
 /* ---- ROOTFS */
+
+static char *format_time(gint64 microseconds)
+{
+    g_autoptr(GDateTime) time = g_date_time_new_from_unix_utc(microseconds / G_USEC_PER_SEC);
+    return g_date_time_format_iso8601(time);
+}
+
+static gboolean write_receipt(GpPull *pull, GError **error)
+{
+    const GpPullOptions *options = pull->options;
+    g_autoptr(json_t) receipt = gp_pull_report(pull);
+    g_autofree char *started = format_time(pull->started);
+    g_autofree char *finished = format_time(g_get_real_time());
+    json_object_del(receipt, "timings");
+    json_object_del(receipt, "bytes");
+    json_object_del(receipt, "receipt");
+    json_object_set_new(receipt, "policyDigest", json_string(pull->policy_digest));
+    json_object_set_new(receipt, "policy", json_string(options->policy ? options->policy : "(inline)"));
+    json_object_set_new(receipt, "asked", json_string(options->image));
+    json_object_set_new(receipt, "bundle", json_string(options->bundle));
+    json_object_set_new(receipt, "started", json_string(started));
+    json_object_set_new(receipt, "finished", json_string(finished));
+    if (options->request_id)
+        json_object_set_new(receipt, "requestId", json_string(options->request_id));
+    pull->receipt = gp_receipt_write(options->runtime_dir, receipt, error);
+    return pull->receipt != NULL;
+}
 
 static gboolean mount_rootfs(GpPull *pull, GError **error)
 {
@@ -353,13 +413,14 @@ static gboolean mount_rootfs(GpPull *pull, GError **error)
         .rw = &pull->options->rw};
     if (!gp_mount_image(&request, error))
         return FALSE;
-    /* A deadline that passed while mounting is still a failure: whoever asked has given up and will never unmount. */
-    if (gp_cancelled(error)) {
-        (void) gp_rootfs_umount(pull->options->bundle, NULL);
-        return FALSE;
-    }
     pull->rootfs = g_build_filename(pull->options->bundle, "rootfs", NULL);
-    return TRUE;
+    /* A deadline that passed while mounting is still a failure: whoever asked has given up and will never unmount. */
+    if (write_receipt(pull, error) && !gp_cancelled(error))
+        return TRUE;
+    if (pull->receipt)
+        (void) unlink(pull->receipt);
+    gp_mount_undo(&request);
+    return FALSE;
 }
 
 /* ---- the machine */
@@ -389,7 +450,9 @@ static GpPullState step(GpPull *pull, GError **error)
     case GP_PULL_LAYERS:
         return get_layers(pull, error) ? GP_PULL_COMMIT : GP_PULL_FAILED;
     case GP_PULL_COMMIT:
-        return commit(pull, error) ? GP_PULL_ROOTFS : GP_PULL_FAILED;
+        return commit(pull, error) ? GP_PULL_MEASURE : GP_PULL_FAILED;
+    case GP_PULL_MEASURE:
+        return measure(pull, error) ? GP_PULL_ROOTFS : GP_PULL_FAILED;
     case GP_PULL_ROOTFS:
         return mount_rootfs(pull, error) ? GP_PULL_DONE : GP_PULL_FAILED;
     case GP_PULL_DONE:
@@ -406,7 +469,8 @@ static gboolean fail(GpPull *pull, GError *failure, GError **error)
         g_clear_error(&failure);
         (void) gp_cancelled(&failure);
     }
-    g_prefix_error(&failure, "%s: ", pull->options->image);
+    g_autofree char *shown = gp_escape(pull->options->image, -1, 300);
+    g_prefix_error(&failure, "%s: ", shown);
     g_propagate_error(error, failure);
     return FALSE;
 }
@@ -516,6 +580,10 @@ json_t *gp_pull_report(const GpPull *pull)
     json_object_set_new(report, "layers", report_layers(pull, &downloaded, &reused, &unpacked));
     json_object_set_new(report, "verdict", pull->verdict ? gp_verdict_to_json(pull->verdict) : json_null());
     json_object_set_new(report, "rootfs", pull->rootfs ? json_string(pull->rootfs) : json_null());
+    if (pull->measurement)
+        json_object_set_new(report, "measurement", json_string(pull->measurement));
+    if (pull->receipt)
+        json_object_set_new(report, "receipt", json_string(pull->receipt));
     json_object_set_new(report, "timings", report_timings(pull));
     json_object_set_new(report, "bytes",
         json_pack("{s:I, s:I, s:I}", "downloaded", (json_int_t) downloaded, "reused", (json_int_t) reused, "unpacked",

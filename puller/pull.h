@@ -14,7 +14,8 @@ typedef enum {
     GP_PULL_VERIFY,   /* the verdict: nothing of the image is asked for before it says yes */
     GP_PULL_LAYERS,   /* configuration and missing layers */
     GP_PULL_COMMIT,   /* one transaction */
-    GP_PULL_ROOTFS,   /* the mount and config.json */
+    GP_PULL_MEASURE,  /* the runtime measurement; before the mount, so that its failure has nothing to undo */
+    GP_PULL_ROOTFS,   /* the mount, config.json, the receipt */
     GP_PULL_DONE,
     GP_PULL_FAILED,
 } GpPullState;
@@ -42,8 +43,8 @@ gboolean gp_pull_run(GpPull *pull, GError **error);
 const GpVerdict *gp_pull_verdict(const GpPull *pull);
 const GpDigest *gp_pull_manifest_digest(const GpPull *pull);
 
-/* {"image","manifestDigest","configDigest","layers","verdict","rootfs","timings","bytes"}: as much as is known. New
- * reference. */
+/* {"image","manifestDigest","configDigest","layers","verdict","rootfs","measurement","receipt","timings","bytes"}: as
+ * much as is known. New reference. */
 json_t *gp_pull_report(const GpPull *pull);
 
 /* A look at a running pull, from any thread: one row a layer. */

@@ -39,7 +39,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpSource, gp_source_free)
  * *@digest is computed from the bytes (with the name's algorithm if it has a digest). *@content_type may be NULL for
  * local sources. */
 GBytes *gp_source_top(GpSource *source, GpDigest *digest, char **content_type, GError **error);
-/* A manifest by digest, checked. @size: the descriptor's, or 0 when unknown. */
+/* A manifest by digest, checked; @size is the descriptor's. */
 GBytes *gp_source_manifest(GpSource *source, const GpDigest *digest, guint64 size, char **content_type, GError **error);
 /* A small blob (config, signature payload) by digest, size enforced, checked. */
 GBytes *gp_source_blob(GpSource *source, const GpDigest *digest, guint64 size, gsize max, GError **error);

@@ -28,6 +28,21 @@ static GPtrArray *new_list(void)
     return g_ptr_array_new_with_free_func((GDestroyNotify) gp_found_signature_free);
 }
 
+/* Adds @found to @list, unless all of them together would take too much memory: one alone is within its limit, and
+ * whoever serves them would like to send as many of that size as may be looked at. */
+static gboolean add(GPtrArray *list, GpFoundSignature *found, gsize *total, GError **error)
+{
+    *total += g_bytes_get_size(found->blob);
+    if (*total <= GP_LIMIT_SIGNATURES_TOTAL) {
+        g_ptr_array_add(list, found);
+        return TRUE;
+    }
+    gp_found_signature_free(found);
+    g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "signatures of more than %" G_GUINT64_FORMAT " bytes together",
+        GP_LIMIT_SIGNATURES_TOTAL);
+    return FALSE;
+}
+
 static void set_too_many(GError **error)
 {
     g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "more than %d signatures", GP_LIMIT_TAG_SIGNATURES);
@@ -56,6 +71,7 @@ static GPtrArray *lookaside_signatures(
     GpSource *source, const GpReference *reference, const char *base, const GpDigest *digest, GError **error)
 {
     g_autoptr(GPtrArray) list = new_list();
+    gsize total = 0;
     for (guint i = 1;; i++) {
         g_autofree char *url = gp_lookaside_signature_url(base, reference, digest, i);
         g_autoptr(GError) cause = NULL;
@@ -71,7 +87,8 @@ static GPtrArray *lookaside_signatures(
             g_propagate_prefixed_error(error, g_steal_pointer(&cause), "lookaside signature %u: ", i);
             return NULL;
         }
-        g_ptr_array_add(list, found);
+        if (!add(list, found, &total, error))
+            return NULL;
     }
 }
 
@@ -80,6 +97,7 @@ static GPtrArray *lookaside_signatures(
 static GPtrArray *stored_signatures(GpSource *source, const GpDigest *digest, GpFoundType type, GError **error)
 {
     g_autoptr(GPtrArray) list = new_list();
+    gsize total = 0;
     for (guint i = 1;; i++) {
         g_autofree char *where = NULL;
         g_autoptr(GError) cause = NULL;
@@ -95,10 +113,10 @@ static GPtrArray *stored_signatures(GpSource *source, const GpDigest *digest, Gp
             g_propagate_prefixed_error(error, g_steal_pointer(&cause), "signature-%u: ", i);
             return NULL;
         }
-        if (found->type == type)
-            g_ptr_array_add(list, found);
-        else
+        if (found->type != type)
             gp_found_signature_free(found);
+        else if (!add(list, found, &total, error))
+            return NULL;
     }
 }
 
@@ -158,6 +176,7 @@ static GPtrArray *attached_signatures(GpSource *source, const char *tag, GError 
         return NULL;
     }
     g_autoptr(GPtrArray) list = new_list();
+    gsize total = 0;
     for (guint i = 0; i < manifest->layers->len; i++) {
         const GpDescriptor *layer = manifest->layers->pdata[i];
         /* Attachments of another kind are nobody's signature: they neither help nor harm. */
@@ -168,9 +187,8 @@ static GPtrArray *attached_signatures(GpSource *source, const char *tag, GError 
             return NULL;
         }
         GpFoundSignature *found = take_layer(source, layer, tag, i, error);
-        if (!found)
+        if (!found || !add(list, found, &total, error))
             return NULL;
-        g_ptr_array_add(list, found);
     }
     return g_steal_pointer(&list);
 }

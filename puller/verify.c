@@ -11,6 +11,7 @@ typedef struct {
     const GpVerifyRequest *request;
     GPtrArray *simple; /* Candidate*; NULL: not asked yet */
     GPtrArray *cosign;
+    GHashTable *keys; /* location (of the policy) → GBytes: the scope's keys that are not inline */
 } Evaluation;
 
 /* A signature and the digest under which it was found. */
@@ -74,27 +75,66 @@ static GPtrArray *gather(const GpVerifyRequest *request, gboolean cosign, GError
     return g_steal_pointer(&all);
 }
 
-static GBytes *load_key(const GpKeySource *source, GError **error)
+/* One key by location, and the requirement that is the first to name it. */
+typedef struct {
+    const char *location, *place;
+} KeyName;
+
+static GArray *name_keys(GPtrArray *requirements)
 {
-    if (source->data)
-        return g_bytes_ref(source->data);
-    return gp_resource_fetch(source->location, GP_LIMIT_KEY, "key", error);
+    GArray *names = g_array_new(FALSE, FALSE, sizeof(KeyName));
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    for (guint i = 0; i < requirements->len; i++) {
+        const GpRequirement *requirement = requirements->pdata[i];
+        for (guint k = 0; k < requirement->keys->len; k++) {
+            KeyName name = {((GpKeySource *) requirement->keys->pdata[k])->location, requirement->path};
+            if (name.location && g_hash_table_add(seen, (gpointer) (guintptr) name.location))
+                g_array_append_val(names, name);
+        }
+    }
+    return names;
+}
+
+/* All keys of the scope at the same time: each may be a question to a remote KBS. */
+static gboolean fetch_keys(Evaluation *evaluation, GError **error)
+{
+    g_autoptr(GArray) names = name_keys(evaluation->request->requirements);
+    g_autofree GpResourceRequest *wanted = g_new0(GpResourceRequest, names->len);
+    for (guint i = 0; i < names->len; i++)
+        wanted[i] = (GpResourceRequest){
+            .location = g_array_index(names, KeyName, i).location, .max = GP_LIMIT_KEY, .what = "key"};
+    gp_resources_fetch(evaluation->request->resources, wanted, names->len);
+    gboolean ok = TRUE;
+    for (guint i = 0; i < names->len; i++) {
+        GpResourceRequest *got = &wanted[i];
+        const char *place = g_array_index(names, KeyName, i).place;
+        if (got->bytes)
+            g_hash_table_insert(evaluation->keys, (gpointer) (guintptr) got->location, g_steal_pointer(&got->bytes));
+        else if (ok)
+            g_propagate_prefixed_error(error, g_steal_pointer(&got->error), "%s: ", place);
+        ok = ok && g_hash_table_contains(evaluation->keys, got->location);
+        gp_resource_request_clear(got);
+    }
+    return ok;
+}
+
+static GBytes *find_key(const Evaluation *evaluation, const GpKeySource *source)
+{
+    return source->data ? source->data : g_hash_table_lookup(evaluation->keys, source->location);
 }
 
 /* The requirement's keys as the verifier of its kind wants them: GBytes* or GpPublicKey*. */
-static GPtrArray *load_keys(const GpRequirement *requirement, GError **error)
+static GPtrArray *load_keys(const Evaluation *evaluation, const GpRequirement *requirement, GError **error)
 {
     gboolean cosign = requirement->type == GP_REQUIREMENT_SIGSTORE_SIGNED;
     g_autoptr(GPtrArray) keys =
         g_ptr_array_new_with_free_func(cosign ? (GDestroyNotify) gp_public_key_free : (GDestroyNotify) g_bytes_unref);
     for (guint i = 0; i < requirement->keys->len; i++) {
         const GpKeySource *source = requirement->keys->pdata[i];
-        g_autoptr(GBytes) bytes = load_key(source, error);
-        gpointer key = NULL;
-        if (bytes && cosign)
-            key = gp_public_key_parse(bytes, source->location ? source->location : "keyData", error);
-        else if (bytes)
-            key = g_bytes_ref(bytes);
+        GBytes *bytes = find_key(evaluation, source);
+        gpointer key =
+            cosign ? (gpointer) gp_public_key_parse(bytes, source->location ? source->location : "keyData", error)
+                   : g_bytes_ref(bytes);
         if (!key) {
             g_prefix_error(error, "%s: ", requirement->path);
             return NULL;
@@ -127,7 +167,7 @@ static gboolean check_facts(const Evaluation *evaluation, const GpRequirement *r
     }
     if (!evaluation->request->identity) {
         g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE,
-            "identity-unknown: a local image has no name to compare with\nGive it one: --as REFERENCE.");
+            "identity-unknown: a local image has no name to compare with (give it one: --as REFERENCE)");
         return FALSE;
     }
     GpIdentityKind kind =
@@ -181,7 +221,7 @@ static gboolean evaluate_signed(
 {
     gboolean cosign = requirement->type == GP_REQUIREMENT_SIGSTORE_SIGNED;
     GPtrArray **candidates = cosign ? &evaluation->cosign : &evaluation->simple;
-    g_autoptr(GPtrArray) keys = load_keys(requirement, error);
+    g_autoptr(GPtrArray) keys = load_keys(evaluation, requirement, error);
     if (!keys)
         return FALSE;
     if (!*candidates && !(*candidates = gather(evaluation->request, cosign, error)))
@@ -209,6 +249,19 @@ static gboolean evaluate_signed(
 }
 
 /* What the policy asks of an image and this program cannot evaluate never counts as satisfied. */
+static gboolean check_supported(GPtrArray *requirements, GError **error)
+{
+    for (guint i = 0; i < requirements->len; i++) {
+        const GpRequirement *requirement = requirements->pdata[i];
+        if (!requirement->unsupported)
+            continue;
+        g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED, "%s: %s cannot be evaluated by this program",
+            requirement->path, requirement->unsupported);
+        return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean evaluate(Evaluation *evaluation, const GpRequirement *requirement, GpVerdict *verdict, GError **error)
 {
     GpVerdictRequirement *judged =
@@ -216,11 +269,6 @@ static gboolean evaluate(Evaluation *evaluation, const GpRequirement *requiremen
     if (requirement->type != GP_REQUIREMENT_REJECT && gp_verify_rejects_outright(evaluation->request->requirements)) {
         gp_verdict_settle(judged, GP_VERDICT_REJECT, NULL, "not evaluated: another requirement rejects everything");
         return TRUE;
-    }
-    if (requirement->unsupported) {
-        g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED, "%s: %s cannot be evaluated by this program", requirement->path,
-            requirement->unsupported);
-        return FALSE;
     }
     switch (requirement->type) {
     case GP_REQUIREMENT_REJECT:
@@ -258,11 +306,14 @@ gboolean gp_verify_image(const GpVerifyRequest *request, GpVerdict **verdict, GE
 {
     Evaluation evaluation = {.request = request};
     g_autoptr(GpVerdict) result = gp_verdict_new(request->scope, request->policy_digest);
-    gboolean ended = TRUE;
+    evaluation.keys = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) g_bytes_unref);
+    gboolean ended = gp_verify_rejects_outright(request->requirements) ||
+                     (check_supported(request->requirements, error) && fetch_keys(&evaluation, error));
     for (guint i = 0; i < request->requirements->len && ended; i++)
         ended = evaluate(&evaluation, request->requirements->pdata[i], result, error);
     g_clear_pointer(&evaluation.simple, g_ptr_array_unref);
     g_clear_pointer(&evaluation.cosign, g_ptr_array_unref);
+    g_hash_table_unref(evaluation.keys);
     if (!ended)
         return FALSE;
 

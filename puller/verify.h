@@ -7,6 +7,7 @@
 #include "policy/lookaside.h"
 #include "policy/policy.h"
 #include "policy/verdict.h"
+#include "puller/resource.h"
 #include "puller/source.h"
 
 /* The documents that a signature may cover: the manifest that will run, and the index from exactly whose bytes it was
@@ -25,6 +26,7 @@ typedef struct {
     const char *policy_digest;
     const GpLookaside *lookaside;
     const GpVerifySubject *subject;
+    GpResources *resources; /* where keys that the policy names by URI come from; NULL: files only */
 } GpVerifyRequest;
 
 /* Evaluates every requirement. *@verdict is set whenever the evaluation came to an end, accepted or not; the caller's.

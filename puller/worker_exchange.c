@@ -151,7 +151,8 @@ static gboolean set_options(GpExchange *exchange)
            curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L) == CURLE_OK &&
+           /* Waiting whether a connection can be shared pays only where HTTP/2 is spoken, which is over TLS. */
+           curl_easy_setopt(easy, CURLOPT_PIPEWAIT, g_str_has_prefix(exchange->url, "https:") ? 1L : 0L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_USERAGENT, "guest-pull/" GP_VERSION) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long) BUFFER_SIZE) == CURLE_OK &&

@@ -354,6 +354,8 @@ static void refuse_status(GpJob *job)
     const GpAnswer *answer = &job->exchange->answer;
     g_autofree char *code = NULL;
     g_autofree char *text = gp_registry_error_parse(job->body->data, job->body->len, &code);
+    if (text)
+        g_strdelimit(text, "\r\n", ' '); /* what stands behind a newline is our advice, not the registry's */
     g_autofree char *line =
         g_strdup_printf("the server answers %d%s%s", answer->status, text ? ": " : "", text ? text : "");
     if (gp_status_is_temporary(answer->status))
@@ -381,7 +383,9 @@ static void write_log(const GpJob *job, CURLcode result)
     const GpExchange *exchange = job->exchange;
     g_autofree char *url = gp_url_show(exchange->url);
     g_autofree char *shown = gp_escape(url, -1, 500);
-    dprintf(STDERR_FILENO, "fetch: %s: %d, %" G_GINT64_FORMAT " ms%s%s\n", shown, exchange->answer.status,
+    const char *request = g_getenv("GUEST_PULL_REQUEST_ID");
+    dprintf(STDERR_FILENO, "fetch: %s%s%s%s: %d, %" G_GINT64_FORMAT " ms%s%s\n", request ? "[" : "",
+        request ? request : "", request ? "] " : "", shown, exchange->answer.status,
         (g_get_monotonic_time() - exchange->started) / 1000, result == CURLE_OK ? "" : ", ",
         result == CURLE_OK ? "" : curl_easy_strerror(result));
 }

@@ -37,10 +37,11 @@ static gboolean read_configuration(int control, GpWorkerContext *context, GError
 {
     g_autofree char *text = g_malloc(GP_LIMIT_FETCH_REQUEST);
     ssize_t length = recv(control, text, GP_LIMIT_FETCH_REQUEST, 0);
-    json_t *hosts, *cert_dir, *timeout, *verbose;
+    json_t *hosts, *cert_dir, *extra_roots, *timeout, *verbose;
     const GpJsonField fields[] = {
         {"plainHttp", GP_JSON_ARRAY, GP_JSON_MANDATORY, &hosts},
         {"certDir", GP_JSON_STRING, GP_JSON_OPTIONAL, &cert_dir},
+        {"extraRoots", GP_JSON_STRING, GP_JSON_OPTIONAL, &extra_roots},
         {"timeout", GP_JSON_INTEGER, GP_JSON_MANDATORY, &timeout},
         {"verbose", GP_JSON_BOOLEAN, GP_JSON_MANDATORY, &verbose},
         {NULL},
@@ -52,7 +53,7 @@ static gboolean read_configuration(int control, GpWorkerContext *context, GError
         return FALSE;
     context->timeout = (guint) CLAMP(json_integer_value(timeout), 1, 7 * 86400);
     context->verbose = json_is_true(verbose);
-    context->tls = gp_tls_load(cert_dir ? json_string_value(cert_dir) : NULL, error);
+    context->tls = gp_tls_load(json_string_value(cert_dir), json_string_value(extra_roots), error);
     return context->tls != NULL;
 }
 

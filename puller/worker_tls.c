@@ -95,12 +95,20 @@ static gboolean load_file(GpTls *tls, const char *directory, const char *name, G
     return pem && add_roots(tls->store, pem, path, error);
 }
 
-GpTls *gp_tls_load(const char *cert_dir, GError **error)
+static gboolean load_extra(GpTls *tls, const char *pem, GError **error)
+{
+    g_autoptr(GBytes) bytes = g_bytes_new_static(pem, strlen(pem));
+    return add_roots(tls->store, bytes, "extra_root_certificates", error);
+}
+
+GpTls *gp_tls_load(const char *cert_dir, const char *extra_roots, GError **error)
 {
     g_autoptr(GpTls) tls = g_new0(GpTls, 1);
     tls->store = X509_STORE_new();
     /* Whatever certificate the administrator lists is an anchor, also one that is not self-signed. */
     X509_STORE_set_flags(tls->store, X509_V_FLAG_PARTIAL_CHAIN);
+    if (extra_roots && !load_extra(tls, extra_roots, error))
+        return NULL;
     if (!cert_dir)
         return g_steal_pointer(&tls);
     g_autoptr(GError) cause = NULL;

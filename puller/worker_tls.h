@@ -7,9 +7,10 @@
 
 typedef struct _GpTls GpTls;
 
-/* Reads @cert_dir (NULL: none), which root alone may be able to: call it before gp_sandbox_enter(). The system's roots
- * are read at the first TLS connection. Errors: USAGE naming the file. */
-GpTls *gp_tls_load(const char *cert_dir, GError **error);
+/* Reads @cert_dir (NULL: none), which root alone may be able to: call it before gp_sandbox_enter(). @extra_roots are
+ * further CA certificates in PEM form (NULL: none). The system's roots are read at the first TLS connection. Errors:
+ * USAGE naming the file, or extra_root_certificates. */
+GpTls *gp_tls_load(const char *cert_dir, const char *extra_roots, GError **error);
 void gp_tls_free(GpTls *tls);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpTls, gp_tls_free)
 

