@@ -1,5 +1,6 @@
 #include "service/bundle_dir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -13,7 +14,8 @@
 #include "base/io.h"
 #include "base/limits.h"
 
-#define MAX_STACKED 16 /* mounts on one rootfs that undo takes away; a pull makes one */
+#define HALF_WRITTEN ".config.json." /* storage/bundle.c */
+#define MAX_STACKED 16               /* mounts on one rootfs that undo takes away; a pull makes one */
 
 struct _GpBundleDir {
     char *path;
@@ -105,7 +107,7 @@ static int open_below_root(const char *path, const char *const *roots, GError **
     return -1;
 }
 
-GpBundleDir *gp_bundle_dir_open(const char *path, const char *const *roots, GError **error)
+static GpBundleDir *open_dir(const char *path, const char *const *roots, GError **error)
 {
     if (!check_form(path, error))
         return NULL;
@@ -113,12 +115,8 @@ GpBundleDir *gp_bundle_dir_open(const char *path, const char *const *roots, GErr
     struct stat st;
     if (fd < 0)
         return NULL;
-    if (fstatat(fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "%s/rootfs is there already: the bundle is in use", path);
-        return NULL;
-    }
-    if (errno != ENOENT || fstat(fd, &st) < 0) {
-        gp_set_errno(error, errno, "%s/rootfs", path);
+    if (fstat(fd, &st) < 0) {
+        gp_set_errno(error, errno, "%s", path);
         return NULL;
     }
     GpBundleDir *dir = g_new0(GpBundleDir, 1);
@@ -127,6 +125,31 @@ GpBundleDir *gp_bundle_dir_open(const char *path, const char *const *roots, GErr
     dir->inode = st.st_ino;
     dir->had_config = fstatat(fd, "config.json", &st, AT_SYMLINK_NOFOLLOW) == 0;
     dir->fd = gp_steal_fd(&fd);
+    return dir;
+}
+
+GpBundleDir *gp_bundle_dir_open(const char *path, const char *const *roots, GError **error)
+{
+    g_autoptr(GpBundleDir) dir = open_dir(path, roots, error);
+    struct stat st;
+    if (!dir)
+        return NULL;
+    if (fstatat(dir->fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "%s/rootfs is there already: the bundle is in use", path);
+        return NULL;
+    }
+    if (errno != ENOENT) {
+        gp_set_errno(error, errno, "%s/rootfs", path);
+        return NULL;
+    }
+    return g_steal_pointer(&dir);
+}
+
+GpBundleDir *gp_bundle_dir_reopen(const char *path, const char *const *roots, gboolean had_config, GError **error)
+{
+    GpBundleDir *dir = open_dir(path, roots, error);
+    if (dir)
+        dir->had_config = had_config;
     return dir;
 }
 
@@ -142,6 +165,11 @@ void gp_bundle_dir_free(GpBundleDir *dir)
 const char *gp_bundle_dir_path(const GpBundleDir *dir)
 {
     return dir->path;
+}
+
+gboolean gp_bundle_dir_had_config(const GpBundleDir *dir)
+{
+    return dir->had_config;
 }
 
 gboolean gp_bundle_dir_same(const GpBundleDir *a, const GpBundleDir *b)
@@ -180,6 +208,25 @@ gboolean gp_bundle_dir_check_mounted(const GpBundleDir *dir, GError **error)
     return FALSE;
 }
 
+/* A puller that is killed while it writes config.json leaves it under the name that it had until then. */
+static gboolean remove_half_written(const GpBundleDir *dir, GError **error)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", dir->fd);
+    DIR *entries = opendir(path);
+    if (!entries) {
+        gp_set_errno(error, errno, "%s", dir->path);
+        return FALSE;
+    }
+    gboolean ok = TRUE;
+    const struct dirent *entry;
+    while (ok && (entry = readdir(entries)))
+        ok = !g_str_has_prefix(entry->d_name, HALF_WRITTEN) || unlinkat(dir->fd, entry->d_name, 0) == 0;
+    if (!ok)
+        gp_set_errno(error, errno, "removing %s/%s", dir->path, entry->d_name);
+    (void) closedir(entries);
+    return ok;
+}
+
 gboolean gp_bundle_dir_undo(const GpBundleDir *dir, GError **error)
 {
     g_autofree char *rootfs = g_strdup_printf("/proc/self/fd/%d/rootfs", dir->fd);
@@ -199,5 +246,5 @@ gboolean gp_bundle_dir_undo(const GpBundleDir *dir, GError **error)
         gp_set_errno(error, errno, "removing %s/config.json", dir->path);
         return FALSE;
     }
-    return TRUE;
+    return remove_half_written(dir, error);
 }

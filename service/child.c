@@ -12,13 +12,14 @@
 #include "base/error.h"
 #include "base/io.h"
 
+#define FIRST_FD 3
+
 /* Everything that the child needs, made before fork(): between fork and exec only async-signal-safe calls are allowed.
  */
 typedef struct {
     char **argv;
-    char **envp;
-    int stdin_fd, stdout_fd, error_fd;
-    int death_signal;
+    const GpChildStart *asked;
+    int stdin_fd, error_fd;
     pid_t parent;
 } Start;
 
@@ -32,24 +33,42 @@ static void reset_signals(void)
     (void) sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static gboolean prepare(const Start *start)
+/* First out of the way of the numbers that are about to be assigned, then into place. */
+static gboolean arrange_descriptors(Start *start)
+{
+    const GpChildStart *asked = start->asked;
+    int beyond = FIRST_FD + (int) asked->n_fds;
+    int moved[GP_CHILD_FDS];
+    start->error_fd = fcntl(start->error_fd, F_DUPFD_CLOEXEC, beyond);
+    int stdout_fd = fcntl(asked->stdout_fd >= 0 ? asked->stdout_fd : STDERR_FILENO, F_DUPFD_CLOEXEC, beyond);
+    if (start->error_fd < 0 || stdout_fd < 0 || dup2(start->stdin_fd, STDIN_FILENO) < 0 ||
+        dup2(stdout_fd, STDOUT_FILENO) < 0)
+        return FALSE;
+    for (gsize i = 0; i < asked->n_fds; i++)
+        if ((moved[i] = fcntl(asked->fds[i], F_DUPFD_CLOEXEC, beyond)) < 0)
+            return FALSE;
+    for (gsize i = 0; i < asked->n_fds; i++)
+        if (dup2(moved[i], FIRST_FD + (int) i) < 0)
+            return FALSE;
+    return close_range((unsigned) beyond, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+}
+
+static gboolean prepare(Start *start)
 {
     reset_signals();
-    if (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, start->death_signal) < 0)
+    if (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, start->asked->death_signal) < 0)
         return FALSE;
     if (getppid() != start->parent) { /* it died before the line above could count */
         errno = ECHILD;
         return FALSE;
     }
-    if (dup2(start->stdin_fd, STDIN_FILENO) < 0 || dup2(start->stdout_fd, STDOUT_FILENO) < 0)
-        return FALSE;
-    return close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+    return arrange_descriptors(start);
 }
 
-G_GNUC_NORETURN static void run_child(const Start *start)
+G_GNUC_NORETURN static void run_child(Start *start)
 {
     if (prepare(start))
-        (void) execve(start->argv[0], start->argv, start->envp);
+        (void) execve(start->argv[0], start->argv, start->asked->envp);
     int err = errno;
     (void) !write(start->error_fd, &err, sizeof err);
     _exit(127);
@@ -66,26 +85,25 @@ static int wait_for_exec(int fd)
     return got == (ssize_t) sizeof err ? err : 0;
 }
 
-gboolean gp_child_spawn(
-    const char *const *argv, char **envp, int stdout_fd, int death_signal, GpChild *child, GError **error)
+gboolean gp_child_spawn(const GpChildStart *asked, GpChild *child, GError **error)
 {
+    const char *program = asked->argv[0];
     GP_AUTOFD int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     int pipe_fds[2];
     if (null_fd < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0) {
-        gp_set_errno(error, errno, "starting %s", argv[0]);
+        gp_set_errno(error, errno, "starting %s", program);
         return FALSE;
     }
     GP_AUTOFD int read_fd = pipe_fds[0];
     GP_AUTOFD int write_fd = pipe_fds[1];
-    g_auto(GStrv) arguments = g_strdupv((char **) (gsize) argv);
-    Start start = {
-        arguments, envp, null_fd, stdout_fd >= 0 ? stdout_fd : STDERR_FILENO, write_fd, death_signal, getpid()};
+    g_auto(GStrv) arguments = g_strdupv((char **) (gsize) asked->argv);
+    Start start = {arguments, asked, null_fd, write_fd, getpid()};
 
     pid_t pid = fork();
     if (pid == 0)
         run_child(&start);
     if (pid < 0) {
-        gp_set_errno(error, errno, "starting %s", argv[0]);
+        gp_set_errno(error, errno, "starting %s", program);
         return FALSE;
     }
     gp_close_fd(&write_fd);
@@ -97,9 +115,9 @@ gboolean gp_child_spawn(
         (void) kill(pid, SIGKILL);
         (void) waitpid(pid, NULL, 0);
         if (err == ENOENT)
-            g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "starting %s: no such program", argv[0]);
+            g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "starting %s: no such program", program);
         else
-            gp_set_errno(error, err, "starting %s", argv[0]);
+            gp_set_errno(error, err, "starting %s", program);
         return FALSE;
     }
     *child = (GpChild){pid, gp_steal_fd(&pidfd)};

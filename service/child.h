@@ -10,11 +10,21 @@ typedef struct {
     int pidfd; /* readable once the program has ended; -1: none */
 } GpChild;
 
-/* Starts @argv[0] (an absolute path) with environment @envp, /dev/null as standard input, @stdout_fd (borrowed; -1: our
- * standard error) as standard output, our standard error, default signals and no other descriptor. It gets
- * @death_signal when this process dies. Errors: INTERNAL, NOT_FOUND (no such program). */
-gboolean gp_child_spawn(
-    const char *const *argv, char **envp, int stdout_fd, int death_signal, GpChild *child, GError **error);
+typedef struct {
+    const char *const *argv; /* argv[0]: an absolute path */
+    char **envp;
+    int stdout_fd;  /* -1: our standard error */
+    const int *fds; /* become descriptors 3, 4… of the program; NULL: none */
+    gsize n_fds;    /* GP_CHILD_FDS at most */
+    int death_signal;
+} GpChildStart;
+
+#define GP_CHILD_FDS 4
+
+/* Starts a program with /dev/null as standard input, our standard error, default signals and no descriptor but those
+ * named. It gets the death signal when this process dies. The descriptors are borrowed. Errors: INTERNAL, NOT_FOUND (no
+ * such program). */
+gboolean gp_child_spawn(const GpChildStart *start, GpChild *child, GError **error);
 
 /* Our environment without what the supervisor of this process meant for it alone (LISTEN_FDS, NOTIFY_SOCKET…). To be
  * freed with g_strfreev(). */

@@ -15,7 +15,9 @@
 #include "service/listen.h"
 #include "service/log.h"
 #include "service/pulls.h"
+#include "service/serve_pull.h"
 #include "service/server.h"
+#include "service/settings.h"
 #include "service/status.h"
 #include "service/upstream.h"
 
@@ -30,10 +32,10 @@
 #define TRIM_THRESHOLD (256 * 1024)
 
 typedef struct {
-    char *config, *listen, *upstream, *exec_upstream, *status, *program, *log_format;
+    char *config, *listen, *upstream, *exec_upstream, *status, *program, *pull_socket, *log_format;
     char **bundle_roots, **puller_options, **rest;
     int max_parallel, timeout;
-    gboolean verbose, version;
+    gboolean verbose, version, serve_pull;
 } Options;
 
 typedef struct {
@@ -73,6 +75,9 @@ static gboolean parse_options(Options *options, int *argc, char ***argv, GError 
             "FILE"},
         {"bundle-root", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options->bundle_roots,
             "where bundles may lie (" GP_DEFAULT_BUNDLE_ROOT "); repeatable", "DIR"},
+        {"pull-socket", 0, 0, G_OPTION_ARG_STRING, &options->pull_socket,
+            "run each pull in a unit that systemd starts there; default: as our own child", "unix:PATH"},
+        {"serve-pull", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &options->serve_pull, NULL, NULL},
         {"puller-option", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options->puller_options,
             "a further option for every guest-pull pull; repeatable", "OPTION"},
         {"max-parallel", 0, 0, G_OPTION_ARG_INT, &options->max_parallel, "pulls at once (4)", "N"},
@@ -133,18 +138,74 @@ static char *program_beside_us(const char *name)
     return g_build_filename(directory, name, NULL);
 }
 
-static void fill_pulls_config(const Options *options, GpPullsConfig *config)
+/* A configuration that makes no sense does not stop us: the other services' relay is worth having, and every pull says
+ * what is wrong, because the puller reads the same file. */
+static void ask_settings(const GpRunConfig *config, GpSettings *settings)
+{
+    g_autoptr(GError) error = NULL;
+    if (!gp_settings_ask(config->program, config->config, settings, &error))
+        gp_log(G_LOG_LEVEL_CRITICAL, NULL, "the configuration: %s", error->message);
+}
+
+/* @settings: what the configuration says; asked for here, to be cleared by the caller. */
+static gboolean fill_run_config(const Options *options, GpRunConfig *config, GpSettings *settings, GError **error)
 {
     static const char *const default_roots[] = {GP_DEFAULT_BUNDLE_ROOT, NULL};
     config->program = options->program ? g_strdup(options->program) : program_beside_us("guest-pull");
     /* kata-agent names the file whether it exists or not; the puller would call a missing one a mistake. */
     if (options->config && access(options->config, F_OK) == 0)
         config->config = g_strdup(options->config);
-    config->bundle_roots = g_strdupv(options->bundle_roots ? options->bundle_roots : (char **) (gsize) default_roots);
+    if (options->pull_socket && !(config->pull_socket = gp_unix_path(options->pull_socket, error)))
+        return FALSE;
+    /* The unit of a pull needs nothing else of it. */
+    if (!options->serve_pull || !options->bundle_roots)
+        ask_settings(config, settings);
+    char **roots = options->bundle_roots ? options->bundle_roots : settings->bundle_roots;
+    config->bundle_roots = g_strdupv(roots ? roots : (char **) (gsize) default_roots);
     config->extra = g_strdupv(options->puller_options);
-    config->max_parallel = options->max_parallel > 0 ? (guint) options->max_parallel : GP_DEFAULT_PARALLEL;
+    return TRUE;
+}
+
+static void run_config_clear(GpRunConfig *config)
+{
+    g_free(config->program);
+    g_free(config->config);
+    g_free(config->pull_socket);
+    g_strfreev(config->bundle_roots);
+    g_strfreev(config->extra);
+}
+
+/* The option, the configuration, the default: the first that says something. */
+static guint choose(int option, guint setting, guint otherwise)
+{
+    if (option > 0)
+        return (guint) option;
+    return setting > 0 ? setting : otherwise;
+}
+
+static gboolean fill_pulls_config(const Options *options, GpPullsConfig *config, GError **error)
+{
+    GpSettings settings = {0};
+    gboolean ok = fill_run_config(options, &config->run, &settings, error);
+    config->max_parallel =
+        choose(options->max_parallel, MIN(settings.max_pulls, GP_LIMIT_PARALLEL), GP_DEFAULT_PARALLEL);
     config->max_queue = GP_DEFAULT_PULL_QUEUE;
-    config->timeout = options->timeout > 0 ? (guint) options->timeout : GP_DEFAULT_TIMEOUT;
+    config->timeout = choose(options->timeout, settings.timeout, GP_DEFAULT_TIMEOUT);
+    gp_settings_clear(&settings);
+    return ok;
+}
+
+/* The unit of one pull; everything about the sockets of the service is not its business. */
+static gboolean serve_pull(const Options *options, GError **error)
+{
+    GpRunConfig config = {0};
+    GpSettings settings = {0};
+    gboolean ok = fill_run_config(options, &config, &settings, error);
+    gp_settings_clear(&settings);
+    g_clear_pointer(&config.pull_socket, g_free);
+    ok = ok && gp_serve_pull(&config, error);
+    run_config_clear(&config);
+    return ok;
 }
 
 /* The socket @name of the supervisor, or one of our own at @address. */
@@ -167,6 +228,8 @@ static gboolean open_service(Service *service, const Options *options, GError **
     const char *upstream = options->upstream ? options->upstream : DEFAULT_UPSTREAM;
     if (!g_str_equal(upstream, "none") && !(service->upstream_path = gp_unix_path(upstream, error)))
         return FALSE;
+    if (!fill_pulls_config(options, &service->pulls_config, error))
+        return FALSE;
     service->listen_fd =
         open_socket(NULL, options->listen ? options->listen : DEFAULT_LISTEN, &service->listen_path, error);
     if (service->listen_fd < 0)
@@ -181,7 +244,6 @@ static gboolean open_service(Service *service, const Options *options, GError **
         if (!service->upstream)
             return FALSE;
     }
-    fill_pulls_config(options, &service->pulls_config);
     service->pulls = gp_pulls_new(&service->pulls_config);
     service->server = gp_server_new(
         service->listen_fd, service->upstream_path, service->upstream ? GP_UPSTREAM_PATIENCE_MS : 0, service->pulls);
@@ -206,10 +268,7 @@ static void close_service(Service *service)
     close_socket(&service->listen_fd, &service->listen_path);
     close_socket(&service->status_fd, &service->status_path);
     g_free(service->upstream_path);
-    g_free(service->pulls_config.program);
-    g_free(service->pulls_config.config);
-    g_strfreev(service->pulls_config.bundle_roots);
-    g_strfreev(service->pulls_config.extra);
+    run_config_clear(&service->pulls_config.run);
 }
 
 static gboolean on_signal(gpointer user_data)
@@ -236,7 +295,7 @@ static void run(Service *service)
 static void options_clear(Options *options)
 {
     char **strings[] = {&options->config, &options->listen, &options->upstream, &options->exec_upstream,
-        &options->status, &options->program, &options->log_format};
+        &options->status, &options->program, &options->pull_socket, &options->log_format};
     for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
         g_clear_pointer(strings[i], g_free);
     g_strfreev(options->bundle_roots);
@@ -260,9 +319,11 @@ int main(int argc, char **argv)
         apply_name(&options, name);
     if (!error && options.version) {
         puts("guest-pulld " GP_VERSION);
-    } else if (!error && check_options(&options, &error) && gp_log_open(options.log_format, options.verbose, &error) &&
-               open_service(&service, &options, &error)) {
-        run(&service);
+    } else if (!error && check_options(&options, &error) && gp_log_open(options.log_format, options.verbose, &error)) {
+        if (options.serve_pull)
+            (void) serve_pull(&options, &error);
+        else if (open_service(&service, &options, &error))
+            run(&service);
     }
     close_service(&service);
     options_clear(&options);

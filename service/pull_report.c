@@ -10,17 +10,6 @@
 #define SHOWN_IMAGE 512
 #define SHOWN_MESSAGE 4096
 
-static char *read_success(json_t *report, GError **error)
-{
-    json_t *digest_value;
-    const GpJsonField fields[] = {{"manifestDigest", GP_JSON_STRING, GP_JSON_MANDATORY, &digest_value}, {0}};
-    GpDigest digest;
-    if (!gp_json_fields(report, "$", fields, FALSE, error) ||
-        !gp_digest_parse(json_string_value(digest_value), &digest, error))
-        return NULL;
-    return gp_digest_to_string(&digest);
-}
-
 /* Sets @error from the report's "error" object; FALSE if there is none. */
 static gboolean read_failure(json_t *report, GError **error)
 {
@@ -39,7 +28,13 @@ static gboolean read_failure(json_t *report, GError **error)
     return TRUE;
 }
 
-char *gp_pull_report_read(GBytes *output, int wait_status, GError **error)
+static void set_unreadable(const char *end, const GError *cause, GError **error)
+{
+    g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "the puller ended with %s and no report that can be read%s%s", end,
+        cause ? ": " : "", cause ? cause->message : "");
+}
+
+json_t *gp_pull_report_parse(GBytes *output, int wait_status, GError **error)
 {
     g_autofree char *end = gp_child_describe(wait_status);
     if (WIFSIGNALED(wait_status)) {
@@ -49,15 +44,28 @@ char *gp_pull_report_read(GBytes *output, int wait_status, GError **error)
     g_autoptr(GError) cause = NULL;
     g_autoptr(json_t) report = gp_json_parse(
         g_bytes_get_data(output, NULL), g_bytes_get_size(output), GP_LIMIT_PULL_REPORT, "the puller's report", &cause);
-    if (report && WEXITSTATUS(wait_status) == 0) {
-        char *digest = read_success(report, &cause);
-        if (digest)
-            return digest;
-    } else if (report && read_failure(report, error)) {
+    if (report && WEXITSTATUS(wait_status) == 0)
+        return g_steal_pointer(&report);
+    if (report && read_failure(report, error))
         return NULL;
-    }
-    g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "the puller ended with %s and no report that can be read%s%s", end,
-        cause ? ": " : "", cause ? cause->message : "");
+    set_unreadable(end, cause, error);
+    return NULL;
+}
+
+char *gp_pull_report_read(GBytes *output, int wait_status, GError **error)
+{
+    g_autoptr(json_t) report = gp_pull_report_parse(output, wait_status, error);
+    if (!report)
+        return NULL;
+    json_t *digest_value;
+    const GpJsonField fields[] = {{"manifestDigest", GP_JSON_STRING, GP_JSON_MANDATORY, &digest_value}, {0}};
+    GpDigest digest;
+    g_autoptr(GError) cause = NULL;
+    if (gp_json_fields(report, "$", fields, FALSE, &cause) &&
+        gp_digest_parse(json_string_value(digest_value), &digest, &cause))
+        return gp_digest_to_string(&digest);
+    g_autofree char *end = gp_child_describe(wait_status);
+    set_unreadable(end, cause, error);
     return NULL;
 }
 

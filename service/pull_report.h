@@ -2,8 +2,14 @@
 #pragma once
 
 #include <glib.h>
+#include <jansson.h>
 
 #include "base/error.h"
+
+/* Parses the standard output of a "guest-pull … --json" that ended with @wait_status. Returns its JSON when it
+ * succeeded, a new reference. Errors: its own code and message (detail as hint), or SANDBOX (it crashed) or INTERNAL
+ * (it said nothing that makes sense). */
+json_t *gp_pull_report_parse(GBytes *output, int wait_status, GError **error);
 
 /* Reads the standard output of "guest-pull pull --json" (@output, possibly hostile: the puller parsed hostile bytes)
  * that ended with

@@ -1,22 +1,14 @@
 #include "service/pulls.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <glib-unix.h>
-#include <poll.h>
-#include <signal.h>
-#include <unistd.h>
-
 #include "base/error.h"
-#include "base/io.h"
+#include "base/json.h"
 #include "base/limits.h"
 #include "service/bundle_dir.h"
-#include "service/child.h"
 #include "service/log.h"
 #include "service/pull_report.h"
 
-#define GRACE_MS 2000 /* between SIGTERM, when the puller tidies up itself, and SIGKILL for its whole group */
-#define CHUNK 16384
+/* For all pulls to end when the service does: their grace, and a unit's own way out. */
+#define FINISH_MS (GP_RUN_GRACE_MS + 500)
 
 typedef enum {
     PULL_WAITING,
@@ -41,22 +33,22 @@ struct _GpPull {
     gint64 limit;    /* milliseconds for everything */
     GpPullDone done; /* NULL: nobody waits for the answer any more */
     gpointer user_data;
+    guint deadline_source;
 
-    GpChild child;
-    int output_fd;
-    GByteArray *output;
-    guint output_source, end_source, deadline_source, kill_source;
+    GpRun *run;     /* while it is at work */
+    char *progress; /* what the puller said last, as JSON; NULL: nothing yet */
+    guint64 fetched, size;
 };
 
 typedef struct {
-    guint64 asked, succeeded, failed, timed_out, cancelled, refused;
+    guint64 asked, succeeded, failed, timed_out, cancelled, refused, fetched;
     guint64 by_code[GP_ERROR_N_CODES];
 } Totals;
 
 struct _GpPulls {
     const GpPullsConfig *config;
     GPtrArray *all;  /* GpPull*, in the order in which they were asked for */
-    guint running;   /* those with a child */
+    guint running;   /* those at work */
     guint32 session; /* so that ids of two lives of the service differ */
     guint64 counter;
     Totals totals;
@@ -67,32 +59,16 @@ static const char *const state_names[] = {
 
 static void start_waiting(GpPulls *pulls);
 
-static void remove_source(guint *source)
-{
-    if (*source)
-        g_source_remove(*source);
-    *source = 0;
-}
-
 static void pull_free(GpPull *pull)
 {
-    remove_source(&pull->output_source);
-    remove_source(&pull->end_source);
-    remove_source(&pull->deadline_source);
-    remove_source(&pull->kill_source);
-    gp_close_fd(&pull->output_fd);
+    if (pull->deadline_source)
+        g_source_remove(pull->deadline_source);
+    gp_run_free(pull->run);
     gp_bundle_dir_free(pull->bundle);
-    g_byte_array_unref(pull->output);
+    g_free(pull->progress);
     g_free(pull->image);
     g_free(pull->id);
     g_free(pull);
-}
-
-static void undo(const GpPull *pull)
-{
-    g_autoptr(GError) error = NULL;
-    if (!gp_bundle_dir_undo(pull->bundle, &error))
-        gp_log(G_LOG_LEVEL_CRITICAL, pull->id, "could not undo: %s", error->message);
 }
 
 /* ---- the end of a pull */
@@ -101,6 +77,7 @@ static void undo(const GpPull *pull)
 static void conclude(GpPull *pull, const char *digest, const GError *why)
 {
     GpPulls *pulls = pull->pulls;
+    pulls->totals.fetched += pull->fetched;
     double seconds = (double) (g_get_monotonic_time() - pull->asked) / G_TIME_SPAN_SECOND;
     if (digest) {
         pulls->totals.succeeded++;
@@ -128,74 +105,26 @@ static GError *stop_error(const GpPull *pull)
         pull->state == PULL_WAITING ? ", all of them spent waiting for other pulls" : "");
 }
 
-/* Reads what the pipe holds now. TRUE at its end, and when there is more than a report can have, which ends the puller.
- */
-static gboolean read_output(GpPull *pull)
-{
-    guint8 chunk[CHUNK];
-    for (;;) {
-        ssize_t got = read(pull->output_fd, chunk, sizeof chunk);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0 && errno == EAGAIN)
-            return FALSE;
-        if (got <= 0)
-            return TRUE;
-        if (pull->output->len + (gsize) got > GP_LIMIT_PULL_REPORT) {
-            gp_child_signal(&pull->child, SIGKILL, TRUE);
-            return TRUE;
-        }
-        g_byte_array_append(pull->output, chunk, (guint) got);
-    }
-}
-
-static gboolean on_output(int fd, GIOCondition condition, gpointer user_data)
+static void on_progress(json_t *progress, guint64 fetched, guint64 size, gpointer user_data)
 {
     GpPull *pull = user_data;
-    if (!read_output(pull))
-        return G_SOURCE_CONTINUE;
-    pull->output_source = 0;
-    return G_SOURCE_REMOVE;
+    g_free(pull->progress);
+    pull->progress = gp_json_to_text(progress, FALSE);
+    pull->fetched = fetched;
+    pull->size = size;
 }
 
-/* The digest, when the puller says that it succeeded and the rootfs is what it must be. */
-static char *judge(GpPull *pull, int wait_status, GError **error)
-{
-    if (pull->stop != STOP_NOT) {
-        g_propagate_error(error, stop_error(pull));
-        return NULL;
-    }
-    (void) read_output(pull);
-    g_autoptr(GBytes) output = g_bytes_new_static(pull->output->data, pull->output->len);
-    g_autofree char *digest = gp_pull_report_read(output, wait_status, error);
-    if (!digest || !gp_bundle_dir_check_mounted(pull->bundle, error))
-        return NULL;
-    return g_steal_pointer(&digest);
-}
-
-static gboolean on_end(int fd, GIOCondition condition, gpointer user_data)
+static void on_ended(const char *digest, const GError *why, gpointer user_data)
 {
     GpPull *pull = user_data;
     GpPulls *pulls = pull->pulls;
-    pull->end_source = 0;
-    int wait_status = gp_child_reap(&pull->child);
     pulls->running--;
-    g_autoptr(GError) why = NULL;
-    g_autofree char *digest = judge(pull, wait_status, &why);
-    if (!digest)
-        undo(pull);
-    conclude(pull, digest, why);
+    g_autoptr(GError) stopped = pull->stop != STOP_NOT ? stop_error(pull) : NULL;
+    conclude(pull, stopped ? NULL : digest, stopped ? stopped : why);
     start_waiting(pulls);
-    return G_SOURCE_REMOVE;
 }
 
-static gboolean on_grace_over(gpointer user_data)
-{
-    GpPull *pull = user_data;
-    pull->kill_source = 0;
-    gp_child_signal(&pull->child, SIGKILL, TRUE);
-    return G_SOURCE_REMOVE;
-}
+static const GpRunCalls run_calls = {on_progress, on_ended};
 
 static void stop(GpPull *pull, PullStop why)
 {
@@ -214,8 +143,7 @@ static void stop(GpPull *pull, PullStop why)
         return;
     }
     pull->state = PULL_STOPPING;
-    gp_child_signal(&pull->child, SIGTERM, FALSE);
-    pull->kill_source = g_timeout_add(GRACE_MS, on_grace_over, pull);
+    gp_run_stop(pull->run);
 }
 
 static gboolean on_deadline(gpointer user_data)
@@ -240,47 +168,15 @@ static guint seconds_left(const GpPull *pull)
     return (guint) CLAMP(left / 1000, 1, G_MAXINT32);
 }
 
-static GPtrArray *puller_arguments(const GpPull *pull)
+static gboolean start(GpPull *pull, GError **error)
 {
-    const GpPullsConfig *config = pull->pulls->config;
-    GPtrArray *arguments = g_ptr_array_new_with_free_func(g_free);
-    g_ptr_array_add(arguments, g_strdup(config->program));
-    g_ptr_array_add(arguments, g_strdup("pull"));
-    g_ptr_array_add(arguments, g_strdup("--json"));
-    g_ptr_array_add(arguments, g_strdup("--quiet"));
-    g_ptr_array_add(arguments, g_strdup_printf("--timeout=%u", seconds_left(pull)));
-    if (config->config)
-        g_ptr_array_add(arguments, g_strdup_printf("--config=%s", config->config));
-    for (char **extra = config->extra; extra && *extra; extra++)
-        g_ptr_array_add(arguments, g_strdup(*extra));
-    g_ptr_array_add(arguments, g_strdup_printf("--bundle=%s", gp_bundle_dir_path(pull->bundle)));
-    /* Always a registry's: the host names the image, and "dir:/…", "oci:/…" or "--option" must not mean anything. */
-    g_ptr_array_add(arguments, g_strconcat("docker://", pull->image, NULL));
-    g_ptr_array_add(arguments, NULL);
-    return arguments;
-}
-
-static gboolean spawn(GpPull *pull, GError **error)
-{
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC) < 0) {
-        gp_set_errno(error, errno, "pipe");
-        return FALSE;
-    }
-    pull->output_fd = fds[0];
-    GP_AUTOFD int write_fd = fds[1];
-    if (!g_unix_set_fd_nonblocking(pull->output_fd, TRUE, NULL)) {
-        gp_set_errno(error, errno, "pipe");
-        return FALSE;
-    }
-    g_autoptr(GPtrArray) arguments = puller_arguments(pull);
-    g_auto(GStrv) environment = g_environ_setenv(gp_child_environment(), "GUEST_PULL_REQUEST_ID", pull->id, TRUE);
-    if (!gp_child_spawn((const char *const *) arguments->pdata, environment, write_fd, SIGTERM, &pull->child, error))
+    const GpRunJob job = {
+        .request = pull->id, .image = pull->image, .bundle = pull->bundle, .seconds = seconds_left(pull)};
+    pull->run = gp_run_start(&pull->pulls->config->run, &job, &run_calls, pull, error);
+    if (!pull->run)
         return FALSE;
     pull->state = PULL_RUNNING;
     pull->pulls->running++;
-    pull->output_source = g_unix_fd_add(pull->output_fd, G_IO_IN | G_IO_HUP, on_output, pull);
-    pull->end_source = g_unix_fd_add(pull->child.pidfd, G_IO_IN, on_end, pull);
     return TRUE;
 }
 
@@ -299,7 +195,7 @@ static void start_waiting(GpPulls *pulls)
     GpPull *pull;
     while (pulls->running < pulls->config->max_parallel && (pull = next_waiting(pulls))) {
         g_autoptr(GError) error = NULL;
-        if (!spawn(pull, &error))
+        if (!start(pull, &error))
             conclude(pull, NULL, error);
     }
 }
@@ -358,7 +254,8 @@ static GpPull *new_pull(GpPulls *pulls, const char *image, const char *bundle, G
         image += strlen("docker://");
     if (!check_image(image, error))
         return NULL;
-    g_autoptr(GpBundleDir) dir = gp_bundle_dir_open(bundle, (const char *const *) pulls->config->bundle_roots, error);
+    g_autoptr(GpBundleDir) dir =
+        gp_bundle_dir_open(bundle, (const char *const *) pulls->config->run.bundle_roots, error);
     if (!dir || !check_room(pulls, dir, error))
         return NULL;
     GpPull *pull = g_new0(GpPull, 1);
@@ -366,8 +263,6 @@ static GpPull *new_pull(GpPulls *pulls, const char *image, const char *bundle, G
     pull->id = g_strdup_printf("%08x-%" G_GUINT64_FORMAT, pulls->session, ++pulls->counter);
     pull->image = g_strdup(image);
     pull->bundle = g_steal_pointer(&dir);
-    pull->output_fd = pull->child.pidfd = -1;
-    pull->output = g_byte_array_new();
     pull->asked = g_get_monotonic_time();
     return pull;
 }
@@ -411,19 +306,17 @@ void gp_pulls_free(GpPulls *pulls)
         return;
     while (g_source_remove_by_user_data(pulls))
         ;
+    /* All at once, then one after the other. */
     for (guint i = 0; i < pulls->all->len; i++) {
-        GpPull *pull = pulls->all->pdata[i];
-        gp_child_signal(&pull->child, SIGTERM, FALSE);
+        const GpPull *pull = pulls->all->pdata[i];
+        if (pull->run)
+            gp_run_stop(pull->run);
     }
-    gint64 end = g_get_monotonic_time() + (gint64) GRACE_MS * 1000;
+    gint64 end = g_get_monotonic_time() + (gint64) FINISH_MS * 1000;
     for (guint i = 0; i < pulls->all->len; i++) {
         GpPull *pull = pulls->all->pdata[i];
-        if (pull->child.pid > 0) {
-            struct pollfd wait = {.fd = pull->child.pidfd, .events = POLLIN};
-            (void) poll(&wait, 1, (int) MAX((end - g_get_monotonic_time()) / 1000, 0));
-            gp_child_reap(&pull->child);
-        }
-        undo(pull);
+        if (pull->run)
+            gp_run_finish(pull->run, end);
         pull_free(pull);
     }
     g_ptr_array_unref(pulls->all);
@@ -432,9 +325,17 @@ void gp_pulls_free(GpPulls *pulls)
 
 static json_t *status_of(const GpPull *pull)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:i}", "request", pull->id, "image", pull->image, "bundle",
-        gp_bundle_dir_path(pull->bundle), "state", state_names[pull->state], "ageSeconds",
-        (double) (g_get_monotonic_time() - pull->asked) / G_TIME_SPAN_SECOND, "pid", (int) pull->child.pid);
+    json_t *status = json_pack("{s:s, s:s, s:s, s:s, s:f, s:i, s:{s:I, s:I}}", "request", pull->id, "image",
+        pull->image, "bundle", gp_bundle_dir_path(pull->bundle), "state", state_names[pull->state], "ageSeconds",
+        (double) (g_get_monotonic_time() - pull->asked) / G_TIME_SPAN_SECOND, "pid",
+        pull->run ? (int) gp_run_pid(pull->run) : 0, "bytes", "fetched", (json_int_t) pull->fetched, "size",
+        (json_int_t) pull->size);
+    g_autoptr(json_t) progress = pull->progress ? json_loads(pull->progress, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    if (progress) {
+        json_object_set(status, "phase", json_object_get(progress, "state"));
+        json_object_set(status, "layers", json_object_get(progress, "layers"));
+    }
+    return status;
 }
 
 json_t *gp_pulls_status(const GpPulls *pulls)
@@ -446,8 +347,8 @@ json_t *gp_pulls_status(const GpPulls *pulls)
     json_t *by_code = json_object();
     for (int code = 0; code < GP_ERROR_N_CODES; code++)
         json_object_set_new(by_code, gp_error_info(code)->name, json_integer((json_int_t) totals->by_code[code]));
-    return json_pack("{s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:o}}", "inFlight", in_flight, "totals", "asked",
+    return json_pack("{s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}}", "inFlight", in_flight, "totals", "asked",
         (json_int_t) totals->asked, "succeeded", (json_int_t) totals->succeeded, "failed", (json_int_t) totals->failed,
         "timedOut", (json_int_t) totals->timed_out, "cancelled", (json_int_t) totals->cancelled, "refused",
-        (json_int_t) totals->refused, "failedByCode", by_code);
+        (json_int_t) totals->refused, "fetchedBytes", (json_int_t) totals->fetched, "failedByCode", by_code);
 }

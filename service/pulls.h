@@ -1,21 +1,19 @@
-/* The pulls that are asked for over ttrpc: each is one "guest-pull pull" in a process group of its own, at most so many
- * at once, the others wait in order. Whatever ends a pull other than its success, nothing of it stays mounted. All in
- * the main thread. */
+/* The pulls that are asked for over ttrpc: each is one "guest-pull pull" (service/run.h), at most so many at once, the
+ * others wait in order. Whatever ends a pull other than its success, nothing of it stays mounted. All in the main
+ * thread. */
 #pragma once
 
 #include <glib.h>
 #include <jansson.h>
 
 #include "base/ttrpc.h"
+#include "service/run.h"
 
 typedef struct _GpPulls GpPulls;
 typedef struct _GpPull GpPull;
 
 typedef struct {
-    char *program;       /* absolute path of guest-pull */
-    char *config;        /* --config of the puller; NULL: its default */
-    char **bundle_roots; /* NULL-ended */
-    char **extra;        /* further options for the puller (debugging); NULL-ended or NULL */
+    GpRunConfig run;
     guint max_parallel;
     guint max_queue;
     guint timeout; /* seconds: our own ceiling for one pull, waiting included */
@@ -38,5 +36,6 @@ GpPull *gp_pulls_start(GpPulls *pulls, const char *image, const char *bundle, gi
 /* The client is gone: ends the pull, undoes what it did, calls nobody back. */
 void gp_pull_cancel(GpPull *pull);
 
-/* {"inFlight":[{"request","image","bundle","state","ageSeconds","pid"}],"totals":{…}}; a new reference. */
+/* {"inFlight":[{"request","image","bundle","state","ageSeconds","pid","bytes":{"fetched","size"},"phase","layers"}],
+ * "totals":{…}}; phase and layers once the puller has said something. A new reference. */
 json_t *gp_pulls_status(const GpPulls *pulls);

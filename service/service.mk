@@ -1,7 +1,7 @@
 # guest-pulld and what it needs; included by the Makefile. Generated code lies in $(BUILD)/gen.
 
 DEPS_BUILD += libprotobuf-c-dev protobuf-c-compiler
-DEPS_CHECK += golang-go golang-github-containerd-ttrpc-dev golang-github-gogo-protobuf-dev
+DEPS_CHECK += golang-go golang-github-containerd-ttrpc-dev golang-github-gogo-protobuf-dev systemd
 CPPFLAGS += -I$(BUILD)/gen
 PKGS_PULL += libprotobuf-c
 PKGS_ALL += libprotobuf-c
@@ -48,9 +48,10 @@ $(PEER): $(wildcard tests/service/peer/*.go)
 	@mkdir -p $(@D)
 	$(Q)GO111MODULE=off GOPATH=/usr/share/gocode GOFLAGS= GOCACHE=$(abspath $(BUILD))/go-cache /usr/lib/go/bin/go build -o $@ $^
 
-.PHONY: check-service
-check-service: $(PROGRAMS) $(PEER) $(BUILD)/tests/service/guest_services
-	$(Q)BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider tests/service
+.PHONY: check-service check-service-quick
+check-service-quick: QUICK := -m quick
+check-service check-service-quick: $(PROGRAMS) $(PEER) $(BUILD)/tests/service/guest_services
+	$(Q)BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider tests/service $(QUICK)
 
 # the puller's client functions as a program, for the same tests
 GUEST_SERVICES := $(BUILD)/tests/service/guest_services
@@ -62,7 +63,8 @@ $(GUEST_SERVICES): $(call obj,tests/service/guest_services.c puller/guest_servic
 install: install-service
 install-service: $(SERVICE)
 	install -D -m 0755 $(SERVICE) $(DESTDIR)$(PREFIX)/bin/guest-pulld
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system packaging/systemd/guest-pulld.service packaging/systemd/guest-pulld.socket
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(addprefix packaging/systemd/,guest-pulld.service \
+	  guest-pulld.socket guest-pull.socket guest-pull@.service)
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d packaging/tmpfiles.d/guest-pull.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/guest-pull packaging/kata/components.toml packaging/cdh.toml.example \
 	  packaging/systemd/confidential-data-hub.service.d/guest-pull.conf

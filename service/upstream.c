@@ -132,7 +132,11 @@ static gboolean start(GpUpstream *upstream, GError **error)
 {
     (void) unlink(upstream->socket_path); /* what a killed one left; if it listens, it is ours and dead */
     g_auto(GStrv) environment = gp_child_environment();
-    if (!gp_child_spawn((const char *const *) upstream->arguments, environment, -1, SIGKILL, &upstream->child, error))
+    const GpChildStart start = {.argv = (const char *const *) upstream->arguments,
+        .envp = environment,
+        .stdout_fd = -1,
+        .death_signal = SIGKILL};
+    if (!gp_child_spawn(&start, &upstream->child, error))
         return FALSE;
     upstream->starts++;
     upstream->started = g_get_monotonic_time();

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -27,6 +28,16 @@ BUILD = pathlib.Path(os.environ.get("BUILD", HERE.parent.parent / "build"))
 PEER = BUILD / "tests/service/peer"
 IDLE_KIB = 6 * 1024
 FAKE = HERE / "fake-guest-pull"
+BOTH_WAYS = pytest.mark.parametrize("service", ["child", "unit"], indirect=True)
+
+# What guest-pulld.service makes of root, as far as it goes without systemd: a mount namespace into which mounts come but from
+# which none go, no network, no capability.
+LOCKED_UP = ["unshare", "--mount", "--net", "--ipc", "--uts", "--propagation=slave", "setpriv", "--no-new-privs",
+             "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "quick: what \"make check\" runs of these tests")
 
 
 def wait_for(condition, what, seconds=10):
@@ -53,8 +64,49 @@ def answers(path):
             return False
 
 
+class PullUnits(threading.Thread):
+    """What guest-pull.socket and guest-pull@.service are: for each connection a process with it as standard input."""
+
+    def __init__(self, path, command, log, environment):
+        super().__init__(daemon=True)
+        self.command, self.log, self.environment, self.started = command, log, environment, []
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.bind(str(path))
+        self.socket.listen(64)
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            with connection, open(self.log, "ab") as log:
+                self.started.append(subprocess.Popen(self.command, stdin=connection, stdout=connection, stderr=log,
+                                                     env=self.environment))
+            for unit in self.started:
+                unit.poll()
+
+    def close(self):
+        if self.socket.fileno() >= 0:
+            self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+        for unit in self.started:
+            try:
+                unit.wait(15)
+            except subprocess.TimeoutExpired:
+                unit.kill()
+                unit.wait()
+
+
 class Service:
-    def __init__(self, directory):
+    def __init__(self, directory, way="child"):
+        self.way = way  # a pull is the service's own child, or systemd's unit
+        self.units = None
+        self.pull_socket = directory / "pull.sock"
+        if way == "unit":  # as systemd makes "/" at boot
+            subprocess.run(["mount", "--bind", directory, directory], check=True)
+            subprocess.run(["mount", "--make-shared", directory], check=True)
         self.directory = directory
         self.socket = directory / "cdh.sock"
         self.status_socket = directory / "status.sock"
@@ -66,18 +118,26 @@ class Service:
         self.process = None
         self.mark = f"GP_TEST={directory}"
 
-    def start(self, *options, upstream=True, program=FAKE, wait=True, environment=None, command=None):
+    def start(self, *options, upstream=True, program=FAKE, wait=True, environment=None, command=None, roots=True):
         command = [command or BUILD / "bin/guest-pulld", f"--listen=unix:{self.socket}", f"--status=unix:{self.status_socket}",
-                   f"--guest-pull={program}", f"--bundle-root={self.bundles}", "--log-format=json",
+                   f"--guest-pull={program}", "--log-format=json", *([f"--bundle-root={self.bundles}"] if roots else []),
                    f"--upstream=unix:{self.upstream_socket}" if upstream else "--upstream=none", *options]
+        command = [str(word) for word in command]
+        environment = {**os.environ, **(environment or {}), "GP_TEST": str(self.directory)}
+        if self.way == "unit":
+            self.start_units([*command, "--serve-pull"], environment)
+            command = [*LOCKED_UP, *command, f"--pull-socket=unix:{self.pull_socket}"]
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([str(word) for word in command], stderr=log,
-                                            env={**os.environ, **(environment or {}), "GP_TEST": str(self.directory)})
+            self.process = subprocess.Popen(command, stderr=log, env=environment)
         self.started.append(self.process)
         if wait:
             wait_for(lambda: answers(self.socket) or self.process.poll() is not None, "guest-pulld listens")
             assert self.process.poll() is None, self.log_text()
         return self
+
+    def start_units(self, command, environment):
+        if not self.units:
+            self.units = PullUnits(self.pull_socket, command, self.log, environment)
 
     def start_hub(self, *options, path=None):
         path = path or self.upstream_socket
@@ -127,7 +187,7 @@ class Service:
                     found.append((entry / "cmdline").read_bytes())
             except OSError:
                 continue
-        return [line for line in found if line and b"guest-pulld" not in line]
+        return [line for line in found if line and (b"guest-pulld" not in line or b"--serve-pull" in line)]
 
     def memory(self):
         """Private memory in KiB."""
@@ -146,7 +206,7 @@ class Service:
 
     def nothing_left(self):
         assert mounts_below(self.bundles) == []
-        assert self.children() == []
+        wait_for(lambda: not self.children(), "all pullers, and the units around them, have ended")
         assert [str(p) for p in self.bundles.rglob("rootfs")] == []
 
     def stop(self):
@@ -162,14 +222,19 @@ class Service:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+        if self.units:
+            self.units.close()
         for mount in reversed(mounts_below(self.directory)):
             subprocess.run(["umount", "-l", mount], check=False)
+        if self.way == "unit":
+            subprocess.run(["umount", "-l", self.directory], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
 @pytest.fixture
-def service():
-    made = Service(pathlib.Path(tempfile.mkdtemp(prefix="gp-service-")))
+def service(request):
+    """Parametrized indirectly with "child" or "unit": see BOTH_WAYS."""
+    made = Service(pathlib.Path(tempfile.mkdtemp(prefix="gp-service-")), getattr(request, "param", "child"))
     yield made
     try:
         if made.process and made.process.poll() is None:

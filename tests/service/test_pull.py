@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from conftest import mounts_below, wait_for
+from conftest import BOTH_WAYS, mounts_below, wait_for
+
+pytestmark = BOTH_WAYS
 
 DIGEST = f"sha256:{7:064d}"
 FAILED = "[CDH] [ERROR]: Image Pull error: Failed to pull image "

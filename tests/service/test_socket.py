@@ -8,7 +8,11 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from conftest import BUILD, FAKE, wait_for
+
+pytestmark = pytest.mark.quick
 
 
 def test_only_root_may_connect(service):
