@@ -155,6 +155,7 @@ check-valgrind: deps
 	  --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" $(PYTHON) tests/run.py $(UNIT)
 
 -include $(if $(wildcard service/main.c),service/service.mk)
+-include packaging/package.mk
 
 # ---- the two commands of the README
 deps:

@@ -40,6 +40,7 @@
 #define GP_LIMIT_XATTRS 128
 #define GP_LIMIT_XATTR_NAME 255
 #define GP_LIMIT_XATTR_VALUE (64 * GP_KIB)
+#define GP_LIMIT_LAYER_METADATA (64 * GP_MIB) /* link targets and xattrs of all entries: held in memory until the commit */
 #define GP_LIMIT_XATTR_TOTAL (128 * GP_KIB)
 
 /* Workers. */

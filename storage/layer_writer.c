@@ -30,7 +30,7 @@ typedef struct {
     GpLayerProgress *progress;
     GpDigest *diff_id;
     Expectation expectation;
-    guint64 entries, bytes; /* announced so far, replaced ones too */
+    guint64 entries, bytes, metadata; /* announced so far, replaced ones too */
     GpLayerDisk disk;
     GpLayerFile file;
 } Writer;
@@ -220,6 +220,17 @@ static gboolean over_limit(const char *what, guint64 limit, GError **error)
     return FALSE;
 }
 
+/* What the tree keeps of an entry besides its name. */
+static guint64 metadata_size(const GpEntry *entry)
+{
+    guint64 size = entry->link_target && !entry->hardlink ? strlen(entry->link_target) : 0;
+    for (guint i = 0; entry->xattrs && i < entry->xattrs->len; i++) {
+        const GpXattr *xattr = &g_array_index(entry->xattrs, GpXattr, i);
+        size += strlen(xattr->name) + xattr->size;
+    }
+    return size;
+}
+
 static gboolean take_entry(Writer *writer, const guint8 *payload, gsize length, GError **error)
 {
     g_autoptr(GpEntry) entry = gp_entry_decode(payload, length, error);
@@ -231,6 +242,9 @@ static gboolean take_entry(Writer *writer, const guint8 *payload, gsize length, 
     if (size > writer->target->max_bytes - writer->bytes)
         return over_limit("bytes of content", writer->target->max_bytes, error);
     writer->bytes += size;
+    writer->metadata += metadata_size(entry);
+    if (writer->metadata > GP_LIMIT_LAYER_METADATA)
+        return over_limit("bytes of link targets and extended attributes", GP_LIMIT_LAYER_METADATA, error);
     if (!put_entry(writer, entry, error))
         return FALSE;
     if (writer->disk.tree->entries > writer->target->max_entries)

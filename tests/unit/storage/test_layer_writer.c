@@ -413,6 +413,35 @@ static void test_quotas(void)
     }
 }
 
+/* A layer of @links symlinks whose targets have 4096 bytes less one. */
+static void write_links(Layer *layer, guint links)
+{
+    layer_open(layer);
+    g_autoptr(GByteArray) frames = g_byte_array_new();
+    g_autofree char *target = g_strnfill(GP_LIMIT_LINK_TARGET, 't');
+    add_frame(frames, GP_UNPACK_READY, NULL, 0);
+    for (guint i = 0; i < links; i++) {
+        g_autofree char *path = g_strdup_printf("l%u", i);
+        GpEntry entry = {.path = path, .mode = S_IFLNK | 0777, .link_target = target};
+        add_entry(frames, &entry);
+    }
+    add_end(frames);
+    layer_write_frames(layer, frames, &generous);
+}
+
+/* What is kept in memory until the commit has a ceiling for the layer as a whole, not only for each entry. */
+static void test_metadata_ceiling(void)
+{
+    if (!need_root())
+        return;
+    guint fit = (guint) (GP_LIMIT_LAYER_METADATA / GP_LIMIT_LINK_TARGET);
+    g_auto(Layer) at, past;
+    write_links(&at, fit);
+    g_assert_no_error(at.error);
+    write_links(&past, fit + 1);
+    assert_refused(past.error, GP_ERROR_LIMIT, "bytes of link targets and extended attributes");
+}
+
 static void test_holes(void)
 {
     if (!need_root())
@@ -545,6 +574,7 @@ int main(int argc, char **argv)
     g_test_add_func("/storage/layer/tree-follows-the-disk", test_tree_follows_the_disk);
     g_test_add_func("/storage/layer/set-group-id-is-not-inherited", test_set_group_id_of_the_root_is_not_inherited);
     g_test_add_func("/storage/layer/quotas", test_quotas);
+    g_test_add_func("/storage/layer-writer/link-targets-and-xattrs-have-a-ceiling-together", test_metadata_ceiling);
     g_test_add_func("/storage/layer/holes", test_holes);
     g_test_add_func("/storage/layer/progress", test_progress);
     g_test_add_func("/storage/layer/full-filesystem", test_full_filesystem);

@@ -141,7 +141,7 @@ static void test_other_namespace(Fixture *f, gconstpointer data)
     pid_t child = fork_child(&ready, &say);
     if (child == 0) {
         g_assert_cmpint(unshare(CLONE_NEWNS), ==, 0);
-        g_assert_cmpint(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), ==, 0);
+        g_assert_cmpint(mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL), ==, 0);
         say_ready(say);
         pause();
     }
@@ -216,7 +216,7 @@ int main(int argc, char **argv)
     /* In a namespace of our own, so that nothing stays mounted however this ends. */
     if (!need_root_for_all())
         return 0;
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0) {
         g_print("1..1\nok 1 /storage/mounts # SKIP needs mount namespaces\n");
         return 0;
     }

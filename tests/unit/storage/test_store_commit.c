@@ -414,14 +414,14 @@ static ino_t root_inode(GpStore *store, const GpDigest *blob)
     return st.st_ino;
 }
 
-/* A committed layer may be mounted already: the second one's directory must not take its place. */
+/* A committed layer may be mounted already: the directory of a second one, whose process waited too long for the first,
+ * must not take its place. */
 static void test_first_commit_wins(Fixture *f, gconstpointer data)
 {
     GpDigest blob = digest_of("text");
     g_autoptr(GpStore) other = open_store(f, GP_STORE_WRITE);
-    GpDigest held = digest_of("held");
-    g_autoptr(GpStaging) circle = stage(f->store, &held, simple_frames("held"));
     g_autoptr(GpStaging) first = stage(other, &blob, simple_frames("text"));
+    gp_close_fd(&first->blob_lock_fd);
     g_autoptr(GpStaging) second = stage(f->store, &blob, simple_frames("text"));
     commit_ok(other, first, NULL);
     ino_t inode = root_inode(other, &blob);
@@ -429,9 +429,56 @@ static void test_first_commit_wins(Fixture *f, gconstpointer data)
     g_assert_cmpuint(root_inode(f->store, &blob), ==, inode);
     g_clear_pointer(&second, gp_staging_free);
     g_clear_pointer(&first, gp_staging_free);
-    g_assert_cmpuint(count_names(f, "staging"), ==, 1);
-    g_clear_pointer(&circle, gp_staging_free);
+    g_assert_cmpuint(count_names(f, "staging"), ==, 0);
     g_clear_pointer(&other, gp_store_free);
+    assert_clean(f);
+}
+
+static gboolean cancel(GError **error)
+{
+    g_set_error(error, GP_ERROR, GP_ERROR_CANCELLED, "enough");
+    return TRUE;
+}
+
+/* A deadline also ends the waiting for another process. */
+static void test_cancelled(Fixture *f, gconstpointer data)
+{
+    GpDigest blob = digest_of("text");
+    g_autoptr(GpStore) other = open_store(f, GP_STORE_WRITE);
+    g_autoptr(GpStaging) first = begin(other, &blob);
+    g_autoptr(GError) error = NULL;
+    gboolean already = TRUE;
+    gp_store_set_cancelled(f->store, cancel);
+    g_assert_null(gp_store_begin_layer(f->store, &blob, &already, &error));
+    g_assert_false(already);
+    assert_refused(error, GP_ERROR_CANCELLED, "enough");
+}
+
+/* Who has finished a layer that another one waits for commits it before its own image. */
+static void test_finished_layer_is_given(Fixture *f, gconstpointer data)
+{
+    GpDigest blob = digest_of("wanted"), mine = digest_of("mine");
+    int ready, say;
+    pid_t child = fork_child(&ready, &say);
+    if (child == 0) {
+        GpStore *store = open_store(f, GP_STORE_WRITE);
+        GpStaging *staging = begin(store, &blob);
+        say_ready(say);
+        g_usleep(300000);
+        g_autoptr(GByteArray) frames = simple_frames("wanted");
+        fill_staging(store, staging, frames, NULL);
+        pause();
+    }
+    wait_ready(&ready);
+    g_autoptr(GError) error = NULL;
+    gboolean already = FALSE;
+    g_autoptr(GpStaging) held = stage(f->store, &mine, simple_frames("mine"));
+    g_assert_null(gp_store_begin_layer(f->store, &blob, &already, &error));
+    g_assert_no_error(error);
+    g_assert_true(already);
+    g_assert_false(gp_store_has_layer(f->store, &mine));
+    kill_child(child);
+    g_clear_pointer(&held, gp_staging_free);
     assert_clean(f);
 }
 
@@ -495,6 +542,8 @@ int main(int argc, char **argv)
     TEST("second-process-takes-over-from-a-dead-one", test_other_process_dies);
     TEST("two-that-wait-for-each-other-both-finish", test_circle);
     TEST("first-commit-of-a-blob-wins", test_first_commit_wins);
+    TEST("cancelling-ends-the-wait", test_cancelled);
+    TEST("finished-layer-is-given-to-who-waits", test_finished_layer_is_given);
     TEST("killed-at-any-moment-the-store-is-whole", test_killed_anywhere);
     return g_test_run();
 }
