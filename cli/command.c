@@ -3,17 +3,16 @@
 #include "cli/commands.h"
 
 const GpCommand gp_commands[] = {
-    {"pull", "IMAGE --bundle DIR", "verify, store and mount DIR/rootfs; prints the digest", 1, 1, gp_command_pull},
-    {"verify", "IMAGE", "everything up to the verdict; no layer is fetched", 1, 1, gp_command_verify},
+    {"pull", "IMAGE --bundle DIR", "verify, store, mount DIR/rootfs; print the digest", 1, 1, gp_command_pull},
+    {"verify", "IMAGE", "all up to the verdict; no layer is fetched", 1, 1, gp_command_verify},
     {"umount", "DIR", "undo a pull's mount", 1, 1, gp_command_umount},
-    {"ref", "IMAGE", "a reference, normalized, with its policy scopes", 1, 1, gp_command_ref, TRUE},
+    {"ref", "IMAGE", "a reference normalized, and its policy scopes", 1, 1, gp_command_ref, TRUE},
     {"policy check", "FILE", "parse a policy strictly", 1, 1, gp_command_policy_check},
-    {"policy explain", "IMAGE", "scopes tried, the one that matched, its requirements", 1, 1,
-        gp_command_policy_explain},
+    {"policy explain", "IMAGE", "scopes tried, the match and its requirements", 1, 1, gp_command_policy_explain},
     {"policy match", "INTENDED SIGNED", "one signedIdentity rule (--identity JSON)", 2, 2, gp_command_policy_match,
         TRUE},
-    {"config show", "", "the effective configuration and where each value comes from", 0, 0, gp_command_config_show},
-    {"images", "", "images in the store, or the receipts of all pulls (--receipts)", 0, 0, gp_command_images},
+    {"config show", "", "effective configuration, origin of each value", 0, 0, gp_command_config_show},
+    {"images", "", "images in the store; --receipts: past pulls", 0, 0, gp_command_images},
     {"layers", "", "layers in the store", 0, 0, gp_command_layers},
     {"rm", "IMAGE|DIGEST", "remove an image and the layers only it uses", 1, 1, gp_command_rm},
     {"fsck", "", "verify every byte that would be mounted", 0, 0, gp_command_fsck},

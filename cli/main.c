@@ -32,10 +32,9 @@ static char *command_list(void)
     GString *text = g_string_new("Commands:\n");
     for (const GpCommand *command = gp_commands; command->name; command++) {
         g_autofree char *left = g_strconcat(command->name, *command->arguments ? " " : "", command->arguments, NULL);
-        g_string_append_printf(text, "  %-32s %s\n", left, command->summary);
+        g_string_append_printf(text, "  %-28s %s\n", left, command->summary);
     }
-    g_string_append(
-        text, "\nIMAGE is a registry's reference, oci:DIR[:TAG] or dir:DIR. Without a policy everything is refused.");
+    g_string_append(text, "\nIMAGE: a registry's reference, oci:DIR[:TAG] or dir:DIR. No policy: refused.");
     return g_string_free(text, FALSE);
 }
 
