@@ -37,8 +37,8 @@ GPtrArray *gp_store_layer_implied(GpStore *store, const GpDigest *blob, GError *
 /* A layer being made: a locked staging directory. While one process holds @blob's staging another one's begin waits,
  * and then finds the layer committed: *@already TRUE and NULL returned without error. While it waits, it
  * commits those finished layers of its own that others wait for, without their image: no two pulls wait for each other
- * for ever, and no blob is unpacked twice. Freed uncommitted: everything is removed. Thread-safe. Errors: SPACE, INTERNAL,
- * and what the function of gp_store_set_cancelled() says. */
+ * for ever, and no blob is unpacked twice. Freed uncommitted: everything is removed. Thread-safe. Errors: SPACE,
+ * INTERNAL, and what the function of gp_store_set_cancelled() says. */
 typedef struct _GpStaging GpStaging;
 GpStaging *gp_store_begin_layer(GpStore *store, const GpDigest *blob, gboolean *already, GError **error);
 int gp_staging_root_fd(const GpStaging *staging); /* borrowed: the directory that becomes the layer's root */

@@ -4,6 +4,7 @@
  *   layers/<a>-<hex>/   root/ is the layer as it is mounted
  *   staging/<random>/   the same in the making; locked by whoever makes it: an unlocked one is a dead process's
  *   locks/<a>-<hex>     held while a blob is being unpacked, so that a second pull waits instead of doing it again
+ *   locks/….wanted      held by who waits for it, so that the holder commits the layer as soon as it is finished
  *   locks/writing       held while refs and layers/ change together
  *   lock                shared by everyone, exclusive for who removes
  *   garbage             there if unused objects may lie in repo/
@@ -22,7 +23,7 @@ struct _GpStore {
     int lock_fd;
     int objects_fd;
     OstreeRepo *repo;
-    GMutex lock; /* OstreeRepo is used by one thread at a time */
+    GMutex lock;                           /* OstreeRepo is used by one thread at a time */
     gboolean (*cancelled)(GError **error); /* NULL: nobody cancels */
     GMutex finished_lock;
     GPtrArray *finished; /* GpStaging*, borrowed: complete; those not committed yet hold their blob's lock */
