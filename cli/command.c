@@ -15,6 +15,7 @@ const GpCommand gp_commands[] = {
     {"images", "", "images in the store; --receipts: past pulls", 0, 0, gp_command_images},
     {"layers", "", "layers in the store", 0, 0, gp_command_layers},
     {"rm", "IMAGE|DIGEST", "remove an image and the layers only it uses", 1, 1, gp_command_rm},
+    {"prune", "", "remove layers and objects that no image uses", 0, 0, gp_command_prune},
     {"fsck", "", "verify every byte that would be mounted", 0, 0, gp_command_fsck},
     {"status", "[SOCKET]", "what guest-pulld is doing", 0, 1, gp_command_status, TRUE},
     {NULL, NULL, NULL, 0, 0, NULL, FALSE},

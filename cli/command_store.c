@@ -156,6 +156,21 @@ gboolean gp_command_rm(GpContext *context, int *status, GError **error)
     return TRUE;
 }
 
+/* A mounted image is never among what goes: rm refuses it, so an image still names its layers. */
+gboolean gp_command_prune(GpContext *context, int *status, GError **error)
+{
+    guint64 freed = 0;
+    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_EXCLUSIVE, TRUE, error);
+    if (!store || !gp_store_prune(store, &freed, error))
+        return FALSE;
+    if (context->json)
+        gp_print_json(json_pack("{s:I}", "layers", (json_int_t) freed));
+    else
+        gp_print("removed %" G_GUINT64_FORMAT " layer%s\n", freed, freed == 1 ? "" : "s");
+    *status = 0;
+    return TRUE;
+}
+
 gboolean gp_command_fsck(GpContext *context, int *status, GError **error)
 {
     g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);

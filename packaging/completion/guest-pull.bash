@@ -62,7 +62,7 @@ _guest_pull_argument() {
     local current=$1 images
     shift
     case $* in
-        '') _guest_pull_reply "$current" pull verify umount ref policy config images layers rm fsck status ;;
+        '') _guest_pull_reply "$current" pull verify umount ref policy config images layers rm prune fsck status ;;
         config) _guest_pull_reply "$current" show ;;
         policy) _guest_pull_reply "$current" check explain match ;;
         'policy check') _guest_pull_paths -f '' "$current" ;;

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import subprocess
+import time
 
 import pytest
 from lib import *
@@ -43,9 +44,9 @@ def test_usage_errors(arguments, words):
 
 def test_help_fits_a_screen_and_names_every_command():
     text = guest_pull("--help").stdout
-    assert len(text.splitlines()) <= 46
+    assert len(text.splitlines()) <= 47
     assert all(len(line) <= 80 for line in text.splitlines())
-    for command in ("pull", "verify", "umount", "ref", "policy check", "policy explain", "policy match", "images", "layers", "rm", "fsck"):
+    for command in ("pull", "verify", "umount", "ref", "policy check", "policy explain", "policy match", "images", "layers", "rm", "prune", "fsck"):
         assert f"  {command} " in text, command
 
 
@@ -137,8 +138,29 @@ def test_images_layers_and_rm(work, pulled):
     assert guest_pull("layers", "--store", work.store, "--json").json == {"layers": []}
 
 
+def test_prune_removes_what_no_image_uses(work, registry):
+    """Layers that a pull finished before its time ran out stay for the next try, until somebody prunes."""
+    image = Image([Layer([File("a", "1")]), Layer([File("b", "2")])])
+    policy_of = lambda host: write_policy(work / "policy.json", {host: ANYTHING})  # noqa: E731
+    with FakeRegistry() as fake:
+        name = fake.add(image, "x/y", "1")
+
+        def stall(handler):
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(image.layers[1].blob)))
+            handler.end_headers()
+            handler.wfile.flush()
+            time.sleep(10)
+        fake.answers[f"/v2/x/y/blobs/{image.layers[1].digest}"] = stall
+        work.pull(name, "--timeout", "2", policy=policy_of(fake.host), registry=fake, check=CANCELLED)
+    kept = guest_pull("layers", "--store", work.store, "--json").json["layers"]
+    assert [(layer["digest"], layer["images"]) for layer in kept] == [(image.layers[0].digest, 0)]
+    assert guest_pull("prune", "--store", work.store, "--json").json == {"layers": 1}
+    assert guest_pull("layers", "--store", work.store, "--json").json == {"layers": []}
+
+
 def test_empty_store_is_not_found(work):
-    for command in (["images"], ["layers"], ["fsck"], ["rm", "busybox"]):
+    for command in (["images"], ["layers"], ["fsck"], ["prune"], ["rm", "busybox"]):
         done = guest_pull(*command, "--store", work / "absent", "--json", check=NOT_FOUND)
         assert "absent" in done.message
 
