@@ -11,6 +11,7 @@ import signal
 import stat
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -286,12 +287,12 @@ os._exit(os.waitstatus_to_exitcode(status))
 """
 
 
-def peak_memory(command: list, env: dict, folder) -> tuple[int, int, bytes]:
+def peak_memory(command: list, env: dict) -> tuple[int, int, bytes]:
     """(exit status, peak resident bytes, standard output) of a program."""
-    note = folder / "peak"
-    done = subprocess.run(["/usr/bin/python3", "-I", "-c", LAUNCHER, note, *command], env={**os.environ, **env}, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, check=False)
-    return done.returncode, int(note.read_text()), done.stdout
+    with tempfile.NamedTemporaryFile("r") as note:
+        done = subprocess.run(["/usr/bin/python3", "-I", "-c", LAUNCHER, note.name, *command], env={**os.environ, **env},
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+        return done.returncode, int(note.read()), done.stdout
 
 
 FLOODS = {
@@ -309,7 +310,7 @@ def test_flood_of_frames_takes_little_memory(scene, name):
     image = tell_lies(scene, start, flood=flood, repeat=repeat, number=number, tail=end(WRONG))
     command = [lib.GUEST_PULL, "pull", image, "--bundle", scene.work.bundle, "--store", scene.work.store, "--allow-unencrypted-store", "--json",
                "--policy", scene.work / "policy.json"]
-    ended, peak, output = peak_memory(command, scene.env, scene.work)
+    ended, peak, output = peak_memory(command, scene.env)
     assert ended == status, output
     assert peak < 64 << 20
     scene.nothing_left()
