@@ -17,8 +17,9 @@
 #define GP_LIMIT_AUTHFILE (1 * GP_MIB)
 #define GP_LIMIT_KEY (1 * GP_MIB)
 #define GP_LIMIT_TOKEN (1 * GP_MIB)
-#define GP_LIMIT_TAG_SIGNATURES 128 /* signatures of one image looked at, as lookaside's ceiling in containers/image   \
-                                     */
+#define GP_LIMIT_TAG_SIGNATURES                                                                                        \
+    128 /* signatures of one image looked at, as lookaside's ceiling in containers/image                               \
+         */
 #define GP_LIMIT_REFERRERS 64
 #define GP_LIMIT_BUNDLE (1 * GP_MIB)
 #define GP_LIMIT_REFERENCE 4096
@@ -40,7 +41,8 @@
 #define GP_LIMIT_XATTRS 128
 #define GP_LIMIT_XATTR_NAME 255
 #define GP_LIMIT_XATTR_VALUE (64 * GP_KIB)
-#define GP_LIMIT_LAYER_METADATA (64 * GP_MIB) /* link targets and xattrs of all entries: held in memory until the commit */
+#define GP_LIMIT_LAYER_METADATA                                                                                        \
+    (64 * GP_MIB) /* link targets and xattrs of all entries: held in memory until the commit */
 #define GP_LIMIT_XATTR_TOTAL (128 * GP_KIB)
 
 /* Workers. */
@@ -63,25 +65,26 @@
 #define GP_DEFAULT_RW_PERCENT 50 /* of physical memory, as tmpfs itself */
 
 /* The service. */
-#define GP_LIMIT_TTRPC_PAYLOAD (4 * GP_MIB) /* the largest message of ttrpc itself */
+#define GP_LIMIT_TTRPC_PAYLOAD (4 * GP_MIB)    /* the largest message of ttrpc itself */
 #define GP_LIMIT_TTRPC_OVERHEAD (256 * GP_KIB) /* what decoding one message may allocate beyond its own length */
-#define GP_LIMIT_TTRPC_NAME 256             /* of a service or a method */
-#define GP_LIMIT_TTRPC_STATUS (8 * GP_KIB)  /* an error's text */
+#define GP_LIMIT_TTRPC_NAME 256                /* of a service or a method */
+#define GP_LIMIT_TTRPC_STATUS (8 * GP_KIB)     /* an error's text */
 
 /* An image's /etc/passwd or /etc/group; supplementary groups as Linux (NGROUPS_MAX). */
 #define GP_LIMIT_PASSWD (1 * GP_MIB)
 #define GP_LIMIT_GROUPS 65536
-#define GP_LIMIT_PULL_REPORT (1 * GP_MIB)   /* JSON of one pull */
+#define GP_LIMIT_PULL_REPORT (1 * GP_MIB)     /* JSON of one pull */
 #define GP_LIMIT_PULL_PROGRESS (128 * GP_KIB) /* one message about a pull at work; what a unix socket takes at once */
-#define GP_LIMIT_STATUS (64 * GP_MIB) /* what the service says about itself: every pull, every layer */
-#define GP_LIMIT_CONNECTIONS 64             /* to the service at once */
-#define GP_LIMIT_RELAYED 1024               /* requests in flight at the upstream, for one connection */
-#define GP_DEFAULT_PULL_QUEUE 256           /* pulls that wait for their turn */
+#define GP_LIMIT_STATUS (64 * GP_MIB)         /* what the service says about itself: every pull, every layer */
+#define GP_LIMIT_CONNECTIONS 64               /* to the service at once */
+#define GP_LIMIT_RELAYED 1024                 /* requests in flight at the upstream, for one connection */
+#define GP_DEFAULT_PULL_QUEUE 256             /* pulls that wait for their turn */
 
 /* Configuration and records. */
 #define GP_LIMIT_CONFIGURATION (1 * GP_MIB)
 #define GP_LIMIT_COMMAND_LINE (64 * GP_KIB) /* of the kernel */
-#define GP_LIMIT_EXTRA_ROOTS (48 * GP_KIB)  /* extra_root_certificates: they go to the fetch worker in its first message */
+#define GP_LIMIT_EXTRA_ROOTS                                                                                           \
+    (48 * GP_KIB) /* extra_root_certificates: they go to the fetch worker in its first message */
 #define GP_LIMIT_RECEIPT (4 * GP_MIB)
 #define GP_LIMIT_RECEIPTS 1000 /* kept */
 
