@@ -101,7 +101,10 @@ static void print_status(const GpContext *context, json_t *answer)
         GP_VERSION, json_array_size(in_flight), number(server, "connections"));
     size_t i;
     json_t *pull;
-    json_array_foreach(in_flight, i, pull) print_pull(context, pull);
+    json_array_foreach(in_flight, i, pull)
+    {
+        print_pull(context, pull);
+    }
     gp_print("totals: %" JSON_INTEGER_FORMAT " asked, %" JSON_INTEGER_FORMAT " succeeded, %" JSON_INTEGER_FORMAT
              " failed (%" JSON_INTEGER_FORMAT " timed out, %" JSON_INTEGER_FORMAT " cancelled), %" JSON_INTEGER_FORMAT
              " refused, %s fetched\n",

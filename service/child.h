@@ -24,7 +24,7 @@ typedef struct {
 /* Starts a program with /dev/null as standard input, our standard error, default signals and no descriptor but those
  * named. It gets the death signal when this process dies. The descriptors are borrowed. Errors: INTERNAL, NOT_FOUND (no
  * such program). */
-gboolean gp_child_spawn(const GpChildStart *start, GpChild *child, GError **error);
+gboolean gp_child_spawn(const GpChildStart *asked, GpChild *child, GError **error);
 
 /* Our environment without what the supervisor of this process meant for it alone (LISTEN_FDS, NOTIFY_SOCKET…). To be
  * freed with g_strfreev(). */

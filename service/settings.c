@@ -22,7 +22,10 @@ static char **string_list(json_t *array)
     GPtrArray *list = g_ptr_array_new();
     size_t i;
     json_t *value;
-    json_array_foreach(array, i, value) g_ptr_array_add(list, g_strdup(json_string_value(value)));
+    json_array_foreach(array, i, value)
+    {
+        g_ptr_array_add(list, g_strdup(json_string_value(value)));
+    }
     g_ptr_array_add(list, NULL);
     return (char **) g_ptr_array_free(list, FALSE);
 }

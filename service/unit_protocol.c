@@ -11,7 +11,8 @@
 json_t *gp_unit_receive(int fd, gboolean *end, GError **error)
 {
     *end = FALSE;
-    ssize_t size = recv(fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+    char nothing;
+    ssize_t size = recv(fd, &nothing, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
         return NULL;
     if (size == 0 || (size < 0 && errno == ECONNRESET)) {
@@ -23,7 +24,7 @@ json_t *gp_unit_receive(int fd, gboolean *end, GError **error)
         return NULL;
     }
     if ((gsize) size > GP_UNIT_MESSAGE) {
-        (void) recv(fd, NULL, 0, MSG_DONTWAIT); /* unread, it would turn our answer into a reset */
+        (void) recv(fd, &nothing, 0, MSG_DONTWAIT); /* unread, it would turn our answer into a reset */
         g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "a message of %zd bytes", size);
         return NULL;
     }

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -81,7 +82,7 @@ def test_an_impostor_is_not_asked(service):
     """A server of another user: SO_PEERCRED says so."""
     service.directory.chmod(0o777)
     path = service.directory / "impostor.sock"
-    server = subprocess.Popen(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-c",
+    server = subprocess.Popen(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c",
                                "import socket,sys,os\ns=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(8)\n"
                                "os.chmod(sys.argv[1], 0o777)\nwhile True: s.accept()[0].close()", str(path)])
     service.started.append(server)

@@ -50,7 +50,7 @@ class Kills:
         while not self.over:
             time.sleep(self.random.uniform(0.01, 0.12))
             try:
-                getattr(self, self.random.choice(["puller", "worker", "worker", "client", "upstream"]))()
+                getattr(self, self.random.choice(["puller", "fetch", "unpack", "unpack", "client", "upstream"]))()
             except (ProcessLookupError, FileNotFoundError, IndexError):
                 pass  # it was faster
 
@@ -64,10 +64,15 @@ class Kills:
     def puller(self):
         self.kill("puller", self.random.choice(self.at_work()))
 
-    def worker(self):
-        workers = [pid for puller in self.at_work() for pid in descendants(puller) if name_of(pid).startswith("guest-pull-")]
-        worker = self.random.choice(workers)
-        self.kill(name_of(worker)[:15], worker)
+    def worker(self, name):
+        workers = [pid for puller in self.at_work() for pid in descendants(puller) if name_of(pid).startswith(name)]
+        self.kill(name, self.random.choice(workers))
+
+    def fetch(self):
+        self.worker("guest-pull-fetc")
+
+    def unpack(self):
+        self.worker("guest-pull-unpa")
 
     def client(self):
         self.random.choice(list(self.clients.values())).kill()

@@ -115,7 +115,7 @@ def test_a_unit_by_itself(service):
     (b'{"pull":"a"}', "bundle"), (b'{"undo":"/etc"}', "hadConfig"),
     ({"undo": "/etc/x", "hadConfig": False, "request": "r", "pid": 0}, "is not below an allowed directory"),
     (request("/etc/x"), "is not below an allowed directory"), (request("/etc/x", config="/tmp/evil.toml"), "config"),
-])
+], ids=lambda value: "words" if isinstance(value, str) else "message")
 def test_a_request_decides_nothing_but_image_and_bundle(service, message, words):
     service.start()
     (answer,) = ask(service, message)
