@@ -49,6 +49,7 @@ static const GpSettingKey own_keys[] = {
     {"cert_dir", GP_SETTING_CERT_DIR, GP_FORM_PATH},
     {"plain_http", GP_SETTING_PLAIN_HTTP, GP_FORM_HOSTS},
     {"max_parallel", GP_SETTING_MAX_PARALLEL, GP_FORM_COUNT},
+    {"max_pulls", GP_SETTING_MAX_PULLS, GP_FORM_COUNT},
     {"timeout", GP_SETTING_TIMEOUT, GP_FORM_COUNT},
     {"rw_size", GP_SETTING_RW_SIZE, GP_FORM_SIZE},
     {"allow_unencrypted_store", GP_SETTING_UNENCRYPTED, GP_FORM_BOOLEAN},

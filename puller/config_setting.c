@@ -27,6 +27,7 @@ static const struct {
     [GP_SETTING_EXTRA_ROOTS] = {"extra_root_certificates", G_STRUCT_OFFSET(GpPullOptions, extra_roots)},
     [GP_SETTING_PLAIN_HTTP] = {"plain_http", G_STRUCT_OFFSET(GpPullOptions, plain_http)},
     [GP_SETTING_MAX_PARALLEL] = {"max_parallel", G_STRUCT_OFFSET(GpPullOptions, max_parallel), GP_LIMIT_PARALLEL},
+    [GP_SETTING_MAX_PULLS] = {"max_pulls", G_STRUCT_OFFSET(GpPullOptions, max_pulls), GP_LIMIT_PARALLEL},
     [GP_SETTING_TIMEOUT] = {"timeout", G_STRUCT_OFFSET(GpPullOptions, timeout), MAX_TIMEOUT},
     [GP_SETTING_RW_SIZE] = {"rw_size", -1},
     [GP_SETTING_UNENCRYPTED] = {"allow_unencrypted_store", G_STRUCT_OFFSET(GpPullOptions, allow_unencrypted_store)},
@@ -358,6 +359,8 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
         return describe_list(options->plain_http);
     case GP_SETTING_MAX_PARALLEL:
         return json_integer(options->max_parallel);
+    case GP_SETTING_MAX_PULLS:
+        return json_integer(options->max_pulls);
     case GP_SETTING_TIMEOUT:
         return json_integer(options->timeout);
     case GP_SETTING_RW_SIZE:

@@ -15,6 +15,7 @@ GpPullOptions *gp_pull_options_new(void)
     options->agent_socket = g_strdup(GP_DEFAULT_AA_SOCKET);
     options->timeout = GP_DEFAULT_TIMEOUT;
     options->max_parallel = GP_DEFAULT_PARALLEL;
+    options->max_pulls = GP_DEFAULT_PARALLEL;
     options->rw.rw_percent = GP_DEFAULT_RW_PERCENT;
     return options;
 }

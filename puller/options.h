@@ -34,6 +34,7 @@ typedef struct {
     char *request_id;    /* of the service, for the receipt; NULL */
     guint timeout;       /* seconds, for everything */
     guint max_parallel;
+    guint max_pulls; /* guest-pulld's: pulls at the same time */
     GpRootfsLimits rw;
     gboolean allow_unencrypted_store;
     gboolean verbose;

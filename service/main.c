@@ -1,4 +1,5 @@
 /* guest-pulld: the service on kata-agent's socket. Reads its options, opens its sockets, runs the main loop. */
+#include <locale.h>
 #include <glib-unix.h>
 #include <malloc.h>
 #include <signal.h>
@@ -228,6 +229,9 @@ static gboolean open_service(Service *service, const Options *options, GError **
     const char *upstream = options->upstream ? options->upstream : DEFAULT_UPSTREAM;
     if (!g_str_equal(upstream, "none") && !(service->upstream_path = gp_unix_path(upstream, error)))
         return FALSE;
+    /* The pullers ask the same upstream for policies and keys. */
+    if (options->upstream && service->upstream_path)
+        g_setenv("GUEST_PULL_CDH_SOCKET", service->upstream_path, TRUE);
     if (!fill_pulls_config(options, &service->pulls_config, error))
         return FALSE;
     service->listen_fd =
@@ -305,6 +309,7 @@ static void options_clear(Options *options)
 
 int main(int argc, char **argv)
 {
+    (void) setlocale(LC_ALL, "C.UTF-8");
     (void) mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     (void) mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD);
     (void) signal(SIGPIPE, SIG_IGN); /* whoever reads our log may go before us */

@@ -60,9 +60,10 @@ typedef struct {
 void gp_stored_image_free(GpStoredImage *image);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpStoredImage, gp_stored_image_free)
 
-/* One transaction: all @stagings (GpStaging*, each complete) and, unless NULL, @image, whose layers must be among them
- * or in the store. After success the layers are in place; the stagings stay the caller's to free. After failure nothing
- * has changed. Errors: SPACE, CANCELLED (another process has been committing for a minute), INTERNAL. */
+/* One transaction, the image's ref last: all @stagings (GpStaging*, each complete) and, unless NULL, @image, whose
+ * layers must be among them or in the store. After success the layers are in place; the stagings stay the caller's to
+ * free. After failure nothing has changed. Errors: SPACE, CANCELLED (another process has been committing for a minute),
+ * INTERNAL. */
 gboolean gp_store_commit(GpStore *store, GPtrArray *stagings, const GpStoredImage *image, GError **error);
 
 /* All images (GpStoredImage*), newest first. */

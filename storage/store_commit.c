@@ -305,29 +305,51 @@ static gboolean check_layers(Commit *commit, const GpStoredImage *image, GError 
     return TRUE;
 }
 
-static gboolean commit_image(Commit *commit, const GpStoredImage *image, GError **error)
+/* Writes the image's commit; its ref comes last. */
+static gboolean commit_image(Commit *commit, const GpStoredImage *image, char **checksum, GError **error)
 {
     g_autofree char *ref = gp_store_ref("image", &image->manifest_digest);
     g_auto(Writer) writer = {0};
     writer_init(&writer, commit->store->repo);
-    g_autofree char *checksum = check_layers(commit, image, error) ? write_image(&writer, image, ref, error) : NULL;
-    if (checksum)
-        ostree_repo_transaction_set_ref(commit->store->repo, NULL, ref, checksum);
-    return checksum != NULL;
+    *checksum = check_layers(commit, image, error) ? write_image(&writer, image, ref, error) : NULL;
+    return *checksum != NULL;
+}
+
+static gboolean commit_objects(
+    Commit *commit, GPtrArray *stagings, const GpStoredImage *image, char **checksum, GError **error)
+{
+    OstreeRepo *repo = commit->store->repo;
+    gboolean ok = ostree_repo_prepare_transaction(repo, NULL, NULL, error);
+    for (guint i = 0; ok && i < stagings->len; i++)
+        ok = commit_staging(commit, stagings->pdata[i], error);
+    ok = ok && (!image || commit_image(commit, image, checksum, error));
+    ok = ok && ostree_repo_commit_transaction(repo, NULL, NULL, error);
+    if (!ok)
+        (void) ostree_repo_abort_transaction(repo, NULL, NULL);
+    return ok;
+}
+
+/* libostree writes the refs of one transaction file by file, in no order: who is killed in between must not leave an
+ * image that names a layer without a ref. So the image's ref is written when all layers have theirs. */
+static gboolean commit_image_ref(Commit *commit, const GpStoredImage *image, const char *checksum, GError **error)
+{
+    g_autofree char *ref = gp_store_ref("image", &image->manifest_digest);
+    if (ostree_repo_set_ref_immediate(commit->store->repo, NULL, ref, checksum, NULL, error))
+        return TRUE;
+    for (guint i = 0; i < commit->moved->len; i++) {
+        g_autofree char *layer = gp_store_ref("layer", &((GpStaging *) commit->moved->pdata[i])->blob);
+        (void) ostree_repo_set_ref_immediate(commit->store->repo, NULL, layer, NULL, NULL, NULL);
+    }
+    return FALSE;
 }
 
 static gboolean write_all(Commit *commit, GPtrArray *stagings, const GpStoredImage *image, GError **error)
 {
     g_autoptr(GError) cause = NULL;
-    OstreeRepo *repo = commit->store->repo;
-    gboolean ok = ostree_repo_prepare_transaction(repo, NULL, NULL, &cause);
-    for (guint i = 0; ok && i < stagings->len; i++)
-        ok = commit_staging(commit, stagings->pdata[i], &cause);
-    ok = ok && (!image || commit_image(commit, image, &cause));
-    ok = ok && ostree_repo_commit_transaction(repo, NULL, NULL, &cause);
-    if (ok)
+    g_autofree char *checksum = NULL;
+    if (commit_objects(commit, stagings, image, &checksum, &cause) &&
+        (!image || commit_image_ref(commit, image, checksum, &cause)))
         return TRUE;
-    (void) ostree_repo_abort_transaction(repo, NULL, NULL);
     move_back(commit);
     translate(commit->store, &cause, error);
     return FALSE;

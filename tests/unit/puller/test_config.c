@@ -112,6 +112,7 @@ static void test_values(void)
         {"[image]\nextra_root_certificates=[]", "extra_root_certificates", "null default"},
         {"[guest_pull]\nbundle_roots=['/a','/b']", "bundle_roots", "[\"/a\",\"/b\"] [guest_pull] bundle_roots"},
         {"[guest_pull]\nmax_parallel=32", "max_parallel", "32 [guest_pull] max_parallel"},
+        {"[guest_pull]\nmax_pulls=8", "max_pulls", "8 [guest_pull] max_pulls"},
         {"[guest_pull]\nrw_size='512M'", "rw_size", "\"536870912\" [guest_pull] rw_size"},
         {"[guest_pull]\nrw_size=1048576", "rw_size", "\"1048576\" [guest_pull] rw_size"},
         {"[guest_pull]\nrw_size='25%'", "rw_size", "\"25%\" [guest_pull] rw_size"},

@@ -512,10 +512,10 @@ static void test_killed_anywhere(Fixture *f, gconstpointer data)
         g_clear_pointer(&store, gp_store_free);
         store = open_store(f, GP_STORE_WRITE);
         GpDigest rich = digest_of("rich");
-        if (gp_store_has_layer(store, &rich))
-            shell(f->path, "rm -r layers repo && mkdir layers");
-        else
+        if (!gp_store_has_layer(store, &rich))
             put_layer(store, NULL);
+        g_clear_pointer(&store, gp_store_free);
+        shell(f->path, "rm -r layers repo && mkdir layers");
     }
 }
 
