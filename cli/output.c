@@ -37,8 +37,9 @@ void gp_print(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    (void) vprintf(format, arguments);
+    g_autofree char *text = g_strdup_vprintf(format, arguments);
     va_end(arguments);
+    (void) fputs(text, stdout);
 }
 
 const char *gp_request_id(void)

@@ -12,9 +12,9 @@
  * (anything else: absent, refused, too late, no such service). */
 GBytes *gp_guest_get_resource(const char *socket, const char *uri, guint deadline_ms, gsize max, GError **error);
 
-/* Hands @request (ocicrypt's key provider protocol, JSON) to UnWrapKey and returns the answer's JSON, wiped with its
+/* Hands @input (ocicrypt's key provider protocol, JSON) to UnWrapKey and returns the answer's JSON, wiped with its
  * last reference. Errors: LIMIT, KEY. */
-GBytes *gp_guest_unwrap_key(const char *socket, GBytes *request, guint deadline_ms, gsize max, GError **error);
+GBytes *gp_guest_unwrap_key(const char *socket, GBytes *input, guint deadline_ms, gsize max, GError **error);
 
 typedef enum {
     GP_EXTEND_OK = 0,

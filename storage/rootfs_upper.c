@@ -264,6 +264,6 @@ gboolean gp_rootfs_upper_make(
     if ((!directories || !names_root(directories)) && !copy_root(made.upper_fd, top_layer, error))
         return FALSE;
     *upper = made;
-    made = (GpRootfsUpper) GP_ROOTFS_UPPER_INIT;
+    made = (GpRootfsUpper) GP_ROOTFS_UPPER_INIT; /* NOLINT(clang-analyzer-deadcode.DeadStores): its cleanup reads it */
     return TRUE;
 }

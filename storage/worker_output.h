@@ -14,7 +14,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpUnpackOutput, gp_unpack_output_free)
 
 /* One frame. Errors: INTERNAL (the reader is gone). */
 gboolean gp_unpack_output_frame(
-    GpUnpackOutput *output, GpUnpackFrame type, const void *payload, gsize length, GError **error);
+    GpUnpackOutput *output, GpUnpackFrame type, const void *data, gsize length, GError **error);
 
 /* Content of the last entry from byte @offset on, as DATA frames of at most GP_LIMIT_FRAME_DATA. Errors: INTERNAL. */
 gboolean gp_unpack_output_data(
