@@ -149,11 +149,14 @@ check-asan: deps deps-check
 	$(Q)$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=1 all check-unit
 	$(Q)$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=1 check-integration
 
+# Debian 12's valgrind knows neither openat2() nor the mount API, and a process under it cannot be confined.
+UNIT_VALGRIND = $(filter-out $(BUILD)/tests/unit/base/test_sandbox $(filter-out %/test_entry %/test_sidecar %/test_layer_tree \
+  %/test_encrypted,$(filter $(BUILD)/tests/unit/storage/%,$(UNIT))),$(UNIT))
 check-valgrind: deps
 	$(Q)packaging/install-packages $(DEPS_SLOW)
 	$(Q)$(MAKE) --no-print-directory $(PROGRAMS) $(UNIT)
 	$(Q)GUEST_PULL_LIBEXEC=$(abspath $(BUILD))/libexec/guest-pull GUEST_PULL_WRAPPER="valgrind -q --error-exitcode=99 \
-	  --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" $(PYTHON) tests/run.py $(UNIT)
+	  --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" $(PYTHON) tests/run.py $(UNIT_VALGRIND)
 
 -include $(if $(wildcard service/main.c),service/service.mk)
 -include packaging/package.mk

@@ -22,6 +22,7 @@
 #include "storage/mount_api.h"
 
 #define FIRST_LINE "guest-pull-mount 1"
+#define MANY_RECORDS 32
 #define MAX_RECORD (8 * GP_KIB)
 #define MAX_MOUNTINFO (64 * GP_MIB)
 #define TEMPORARY ".new"
@@ -222,9 +223,10 @@ static gboolean write_record(int records, const char *name, const char *text, GE
 }
 
 /* Device numbers are used again: a record that has the new overlay's is of one that is gone. */
-static gboolean drop_device(int records, const char *device, GError **error)
+static gboolean drop_device(int records, const char *device, guint *count, GError **error)
 {
     g_autoptr(GPtrArray) list = read_records(records, FALSE, error);
+    *count = list ? list->len : 0;
     for (guint i = 0; list && i < list->len; i++) {
         const Record *record = list->pdata[i];
         if (g_str_equal(record->device, device) && !drop_record(records, record->name, error))
@@ -248,7 +250,13 @@ gboolean gp_mounts_record(const char *runtime_dir, const char *bundle, const GpD
         return FALSE;
     }
     g_autofree char *text = g_strdup_printf(FIRST_LINE "\n%s\n%s\n%s", digest, device, path);
-    return drop_device(records, device, error) && write_record(records, name, text, error);
+    guint count;
+    if (!drop_device(records, device, &count, error) || !write_record(records, name, text, error))
+        return FALSE;
+    /* The agent unmounts and tells nobody, so records of mounts that are gone pile up: looking for them is dear, thus
+     * seldom done. */
+    g_autoptr(GPtrArray) live = count >= MANY_RECORDS ? gp_mounts_using(runtime_dir, NULL, NULL) : NULL;
+    return TRUE;
 }
 
 gboolean gp_mounts_forget(const char *runtime_dir, const char *bundle, GError **error)

@@ -208,6 +208,27 @@ static void test_temporary(Fixture *f, gconstpointer data)
     unmount_bundle(bundle);
 }
 
+/* The agent unmounts and tells nobody: the records that this leaves are cleared away before they are many. */
+static void test_records_do_not_pile_up(Fixture *f, gconstpointer data)
+{
+    enum { BUNDLES = 40 };
+    char *bundles[BUNDLES];
+    for (guint i = 0; i < BUNDLES; i++) {
+        g_autofree char *name = g_strdup_printf("b%u", i);
+        bundles[i] = mount_bundle(f, name);
+        record_ok(f, bundles[i], "image");
+    }
+    g_assert_cmpuint(count_names(f, "../run/mounts"), ==, BUNDLES);
+    for (guint i = 0; i < BUNDLES; i++) {
+        unmount_bundle(bundles[i]);
+        g_free(bundles[i]);
+    }
+    g_autofree char *last = mount_bundle(f, "last");
+    record_ok(f, last, "image");
+    g_assert_cmpuint(count_names(f, "../run/mounts"), ==, 1);
+    unmount_bundle(last);
+}
+
 #define TEST(name, function) g_test_add("/storage/mounts/" name, Fixture, NULL, set_up, function, tear_down)
 
 int main(int argc, char **argv)
@@ -228,5 +249,6 @@ int main(int argc, char **argv)
     TEST("what-is-no-overlay-is-not-recorded", test_no_overlay);
     TEST("damaged-record-is-an-error", test_damaged_record);
     TEST("half-a-record-is-none", test_temporary);
+    TEST("records-do-not-pile-up", test_records_do_not_pile_up);
     return g_test_run();
 }
