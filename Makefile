@@ -150,7 +150,7 @@ check-asan: deps deps-check
 	$(Q)$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=1 check-integration
 
 # Debian 12's valgrind knows neither openat2() nor the mount API, and a process under it cannot be confined.
-UNIT_VALGRIND = $(filter-out $(BUILD)/tests/unit/base/test_sandbox $(filter-out %/test_entry %/test_sidecar %/test_layer_tree \
+UNIT_VALGRIND = $(filter-out %/base/test_sandbox %/service/test_bundle_dir $(filter-out %/test_entry %/test_sidecar %/test_layer_tree \
   %/test_encrypted,$(filter $(BUILD)/tests/unit/storage/%,$(UNIT))),$(UNIT))
 check-valgrind: deps
 	$(Q)packaging/install-packages $(DEPS_SLOW)

@@ -33,7 +33,7 @@ typedef struct {
 static void make_blob(Case *c, gsize size)
 {
     c->size = size;
-    c->blob = g_malloc(size + 1);
+    c->blob = g_malloc0(size + 1);
     for (gsize i = 0; i < size; i++)
         c->blob[i] = (char) (i * 31 + i / 4093);
     gp_digest_of(GP_DIGEST_SHA256, c->blob, size, &c->digest);
