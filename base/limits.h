@@ -20,8 +20,6 @@
 #define GP_LIMIT_TAG_SIGNATURES                                                                                        \
     128 /* signatures of one image looked at, as lookaside's ceiling in containers/image                               \
          */
-#define GP_LIMIT_REFERRERS 64
-#define GP_LIMIT_BUNDLE (1 * GP_MIB)
 #define GP_LIMIT_REFERENCE 4096
 
 /* Images. */

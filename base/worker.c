@@ -194,11 +194,6 @@ GpWorker *gp_worker_spawn(const char *name, const char *const *arguments, const 
     return g_steal_pointer(&worker);
 }
 
-pid_t gp_worker_pid(const GpWorker *worker)
-{
-    return worker->pid;
-}
-
 void gp_worker_kill(GpWorker *worker)
 {
     g_mutex_lock(&lock);

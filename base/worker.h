@@ -19,8 +19,6 @@ const char *gp_worker_directory(void);
 
 void gp_worker_set_verbose(gboolean value);
 
-pid_t gp_worker_pid(const GpWorker *worker);
-
 /* SIGKILL; may be called from any thread and more than once. */
 void gp_worker_kill(GpWorker *worker);
 
