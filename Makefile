@@ -133,8 +133,10 @@ $(BUILD)/tests/unit/$(1)/%: $(BUILD)/obj/tests/unit/$(1)/%.o $(foreach l,$(UNIT_
 endef
 $(foreach f,$(FOLDERS),$(eval $(call unit-rule,$(f))))
 
-check-unit: $(PROGRAMS) $(UNIT)
-	$(Q)GUEST_PULL_LIBEXEC=$(abspath $(BUILD))/libexec/guest-pull $(PYTHON) tests/run.py $(UNIT)
+include tests/fuzz/fuzz.mk
+
+check-unit: $(PROGRAMS) $(UNIT) $(FUZZ_REPLAY)
+	$(Q)GUEST_PULL_LIBEXEC=$(abspath $(BUILD))/libexec/guest-pull $(PYTHON) tests/run.py $(UNIT) $(FUZZ_REPLAY)
 
 check-integration: $(PROGRAMS)
 	$(Q)BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider tests/integration
@@ -188,7 +190,7 @@ lint-arrows:
 lint: export FLAGS = $(CPPFLAGS) $(PKG_CFLAGS) -std=gnu17 -Wno-unknown-warning-option
 lint: deps deps-lint lint-arrows
 	$(Q)$(MAKE) --no-print-directory all
-	$(Q)clang-format --dry-run --Werror $(C_FILES) $(wildcard tests/unit/*/*.c tests/unit/*/*.h)
+	$(Q)clang-format --dry-run --Werror $(C_FILES) $(wildcard tests/unit/*/*.c tests/unit/*/*.h tests/fuzz/*.c)
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --enable=warning,performance,portability \
 	  --suppress=nullPointerRedundantCheck --library=gtk --library=posix --suppress=missingIncludeSystem \
 	  --suppressions-list=tests/cppcheck.txt -I. -D_GNU_SOURCE $(TIDY_FILES)
@@ -196,7 +198,7 @@ lint: deps deps-lint lint-arrows
 	  | { ! grep -v '^[0-9]* warnings\? generated' ; }
 
 format: deps-lint
-	$(Q)clang-format -i $(C_FILES) $(wildcard tests/unit/*/*.c tests/unit/*/*.h)
+	$(Q)clang-format -i $(C_FILES) $(wildcard tests/unit/*/*.c tests/unit/*/*.h tests/fuzz/*.c)
 
 clean:
 	rm -rf build build-asan build-*
