@@ -15,6 +15,7 @@ from minisigstore.authority import OTHER_NAME, YEAR, CtLog, Fulcio, TimestampAut
 from minisigstore.keys import Key, moment
 from minisigstore.rekor import Log, b64
 
+ARTIFACT = b"an artifact\n"
 NOW = 1748779200  # 2025-06-01T12:00:00Z: when everything here is signed
 START = NOW - YEAR
 ISSUER = "https://issuer.example"
@@ -104,7 +105,7 @@ class Sigstore:
         twists: stage → callable(value) that returns another value, at that place of the work; see twist() for who calls it."""
         def twist(stage, value):
             change = (twists or {}).get(stage)
-            return change(copy.deepcopy(value) if isinstance(value, (dict, list)) else value) if change else value
+            return change(value) if change else value
 
         leaf = twist("certificate", self.certificate(twist)) if keyless else None
         pem = to_pem(leaf) if keyless else self.signer.pem
