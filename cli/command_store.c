@@ -5,7 +5,6 @@
 #include "cli/output.h"
 #include "policy/reference.h"
 #include "puller/receipt.h"
-#include "storage/mounts.h"
 #include "storage/store.h"
 
 static json_t *describe_image(const GpStoredImage *image)
@@ -127,46 +126,38 @@ static gboolean find_image(GpStore *store, const char *name, GpDigest *digest, G
     return FALSE;
 }
 
-static gboolean refuse_mounted(GpContext *context, const GpDigest *digest, GError **error)
-{
-    g_autoptr(GPtrArray) bundles = gp_mounts_using(context->pull->runtime_dir, digest, error);
-    if (!bundles)
-        return FALSE;
-    if (bundles->len == 0)
-        return TRUE;
-    g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "%s is mounted in %s\nFirst: guest-pull umount %s",
-        context->words[0], (char *) bundles->pdata[0], (char *) bundles->pdata[0]);
-    return FALSE;
-}
-
 gboolean gp_command_rm(GpContext *context, int *status, GError **error)
 {
     GpDigest digest;
-    guint64 freed = 0;
-    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_EXCLUSIVE, TRUE, error);
-    if (!store || !find_image(store, context->words[0], &digest, error) || !refuse_mounted(context, &digest, error) ||
-        !gp_store_remove_image(store, &digest, &freed, error))
+    GpPruned pruned;
+    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_REMOVE, TRUE, error);
+    if (!store || !find_image(store, context->words[0], &digest, error) ||
+        !gp_store_remove_image(store, &digest, context->pull->runtime_dir, &pruned, error))
         return FALSE;
     g_autofree char *text = gp_digest_to_string(&digest);
     if (context->json)
-        gp_print_json(json_pack("{s:s, s:I}", "removed", text, "layers", (json_int_t) freed));
+        gp_print_json(json_pack("{s:s, s:I, s:I}", "removed", text, "layers", (json_int_t) pruned.layers, "bytes",
+            (json_int_t) pruned.bytes));
     else
-        gp_print("removed %s and %" G_GUINT64_FORMAT " layer%s\n", text, freed, freed == 1 ? "" : "s");
+        gp_print("removed %s and %" G_GUINT64_FORMAT " layer%s\n", text, pruned.layers, pruned.layers == 1 ? "" : "s");
     *status = 0;
     return TRUE;
 }
 
-/* A mounted image is never among what goes: rm refuses it, so an image still names its layers. */
 gboolean gp_command_prune(GpContext *context, int *status, GError **error)
 {
-    guint64 freed = 0;
-    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_EXCLUSIVE, TRUE, error);
-    if (!store || !gp_store_prune(store, &freed, error))
+    GpPruned pruned;
+    GpPruneOptions options = {.runtime_dir = context->pull->runtime_dir};
+    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_REMOVE, TRUE, error);
+    if (!store || !gp_store_prune(store, &options, &pruned, error))
         return FALSE;
+    g_autofree char *bytes = gp_format_bytes(pruned.bytes);
     if (context->json)
-        gp_print_json(json_pack("{s:I}", "layers", (json_int_t) freed));
+        gp_print_json(json_pack("{s:I, s:I, s:I}", "images", (json_int_t) pruned.images, "layers",
+            (json_int_t) pruned.layers, "bytes", (json_int_t) pruned.bytes));
     else
-        gp_print("removed %" G_GUINT64_FORMAT " layer%s\n", freed, freed == 1 ? "" : "s");
+        gp_print("removed %" G_GUINT64_FORMAT " image%s and %" G_GUINT64_FORMAT " layer%s, %s\n", pruned.images,
+            pruned.images == 1 ? "" : "s", pruned.layers, pruned.layers == 1 ? "" : "s", bytes);
     *status = 0;
     return TRUE;
 }

@@ -321,6 +321,14 @@ static void keep_finished_layers(GpPull *pull, const GError *failure)
         g_debug("finished layers are not kept: %s", ignored->message);
 }
 
+static GArray *layer_digests(const GpPull *pull)
+{
+    GArray *layers = g_array_new(FALSE, FALSE, sizeof(GpDigest));
+    for (guint i = 0; i < pull->manifest->layers->len; i++)
+        g_array_append_val(layers, ((GpDescriptor *) pull->manifest->layers->pdata[i])->digest);
+    return layers;
+}
+
 static gboolean get_layers(GpPull *pull, GError **error)
 {
     const GpPullOptions *options = pull->options;
@@ -336,6 +344,9 @@ static gboolean get_layers(GpPull *pull, GError **error)
     if (!pull->store)
         return FALSE;
     gp_store_set_cancelled(pull->store, gp_cancelled);
+    g_autoptr(GArray) layers = layer_digests(pull);
+    if (!gp_store_use_image(pull->store, &pull->subject.manifest, layers, error))
+        return FALSE;
     g_autoptr(GError) failure = NULL;
     if (gp_layers_pull(pull->source, pull->store, jobs, options->max_parallel, &failure))
         return TRUE;
@@ -353,10 +364,8 @@ static gboolean commit(GpPull *pull, GError **error)
     image->manifest_digest = pull->subject.manifest;
     image->manifest = g_bytes_ref(pull->manifest_bytes);
     image->config = g_bytes_ref(pull->config_bytes);
-    image->layers = g_array_new(FALSE, FALSE, sizeof(GpDigest));
+    image->layers = layer_digests(pull);
     image->pulled = g_get_real_time() / G_USEC_PER_SEC;
-    for (guint i = 0; i < pull->manifest->layers->len; i++)
-        g_array_append_val(image->layers, ((GpDescriptor *) pull->manifest->layers->pdata[i])->digest);
     return commit_layers(pull, image, error);
 }
 

@@ -164,7 +164,10 @@ GpStaging *gp_store_begin_layer(GpStore *store, const GpDigest *blob, gboolean *
         *already = TRUE;
         return NULL;
     }
-    return make_root(staging, error) ? g_steal_pointer(&staging) : NULL;
+    if (!make_root(staging, error))
+        return NULL;
+    staging->generation = gp_store_generation(store);
+    return g_steal_pointer(&staging);
 }
 
 int gp_staging_root_fd(const GpStaging *staging)
@@ -190,6 +193,8 @@ void gp_staging_free(GpStaging *staging)
     remove_finished(staging);
     gp_close_fd(&staging->root_fd);
     if (staging->name) {
+        g_autofree char *ref = g_strconcat("repo/refs/heads/making/", staging->name, NULL);
+        (void) unlinkat(staging->store->fd, ref, 0);
         g_atomic_int_set(&staging->store->garbage, 1);
         GP_AUTOFD int parent = openat(staging->store->fd, "staging", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (parent < 0 || !gp_remove_tree(parent, staging->name, NULL))

@@ -89,7 +89,7 @@ static gboolean take_lock(GpStore *store, GError **error)
         gp_set_errno(error, errno, "store %s: lock", store->path);
         return FALSE;
     }
-    if (gp_store_flock(store->lock_fd, mode == GP_STORE_EXCLUSIVE ? LOCK_EX : LOCK_SH, LOCK_WAIT))
+    if (gp_store_flock(store->lock_fd, LOCK_SH, LOCK_WAIT))
         return TRUE;
     if (errno == EWOULDBLOCK)
         g_set_error(error, GP_ERROR, GP_ERROR_CANCELLED,
@@ -164,13 +164,24 @@ static gboolean open_repository(GpStore *store, GError **error)
     return store->objects_fd >= 0;
 }
 
+static gboolean open_used(GpStore *store, GError **error)
+{
+    store->uses_fd = gp_store_open_used(store);
+    if (store->mode == GP_STORE_READ)
+        return TRUE;
+    store->claims_fd = gp_store_open_used(store);
+    if (store->uses_fd < 0 || store->claims_fd < 0)
+        gp_set_errno(error, errno, "store %s: locks/used", store->path);
+    return store->uses_fd >= 0 && store->claims_fd >= 0;
+}
+
 static gboolean prepare(GpStore *store, GError **error)
 {
     if (store->mode == GP_STORE_WRITE && (!check_directory(store, error) || !make_directory(store, "layers", error) ||
                                              !make_directory(store, "staging", error) ||
                                              !make_directory(store, "locks", error) || !make_repository(store, error)))
         return FALSE;
-    if (!open_repository(store, error))
+    if (!open_repository(store, error) || !open_used(store, error))
         return FALSE;
     if (store->mode != GP_STORE_READ)
         gp_store_sweep(store);
@@ -183,7 +194,7 @@ GpStore *gp_store_open(const char *path, GpStoreMode mode, gboolean allow_unencr
     g_mutex_init(&store->lock);
     g_mutex_init(&store->finished_lock);
     store->finished = g_ptr_array_new();
-    store->fd = store->lock_fd = store->objects_fd = -1;
+    store->fd = store->lock_fd = store->objects_fd = store->uses_fd = store->claims_fd = -1;
     store->mode = mode;
     store->path = g_canonicalize_filename(path, NULL);
     if (mode == GP_STORE_WRITE && !gp_mkdir_p(store->path, 0700, error))
@@ -212,6 +223,8 @@ void gp_store_free(GpStore *store)
         gp_store_collect(store);
     g_clear_object(&store->repo);
     gp_close_fd(&store->objects_fd);
+    gp_close_fd(&store->uses_fd);
+    gp_close_fd(&store->claims_fd);
     gp_close_fd(&store->fd);
     gp_close_fd(&store->lock_fd);
     g_mutex_clear(&store->lock);
@@ -235,11 +248,9 @@ int gp_store_objects_fd(GpStore *store)
 
 gboolean gp_store_has_layer(GpStore *store, const GpDigest *blob)
 {
-    g_autofree char *ref = gp_store_ref("repo/refs/heads/layer", blob);
     g_autofree char *name = gp_store_file_name(blob);
     g_autofree char *root = g_build_filename("layers", name, "root", NULL);
-    return faccessat(store->fd, ref, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
-           faccessat(store->fd, root, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return gp_store_has_ref(store, "layer", blob) && faccessat(store->fd, root, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 int gp_store_open_layer_root(GpStore *store, const GpDigest *blob, GError **error)
@@ -294,28 +305,4 @@ GBytes *gp_store_read_file(GpStore *store, const char *commit, const char *name,
         g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "store: %s of commit %s is too big", name, commit);
     }
     return bytes;
-}
-
-GArray *gp_store_list(GpStore *store, const char *kind, GError **error)
-{
-    g_autoptr(GError) cause = NULL;
-    g_autoptr(GHashTable) refs = NULL;
-    g_mutex_lock(&store->lock);
-    gboolean ok =
-        ostree_repo_list_refs_ext(store->repo, kind, &refs, OSTREE_REPO_LIST_REFS_EXT_EXCLUDE_REMOTES, NULL, &cause);
-    g_mutex_unlock(&store->lock);
-    if (!ok) {
-        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store: listing refs");
-        return NULL;
-    }
-    GArray *digests = g_array_new(FALSE, FALSE, sizeof(GpDigest));
-    GHashTableIter iter;
-    gpointer ref;
-    g_hash_table_iter_init(&iter, refs);
-    while (g_hash_table_iter_next(&iter, &ref, NULL)) {
-        GpDigest digest;
-        if (gp_store_ref_digest(kind, ref, &digest))
-            g_array_append_val(digests, digest);
-    }
-    return digests;
 }

@@ -10,9 +10,9 @@
 typedef struct _GpStore GpStore;
 
 typedef enum {
-    GP_STORE_READ = 0,      /* must exist; shared lock */
-    GP_STORE_WRITE = 1,     /* created if missing; shared lock */
-    GP_STORE_EXCLUSIVE = 2, /* for rm and prune: nobody else has it open */
+    GP_STORE_READ = 0,   /* must exist */
+    GP_STORE_WRITE = 1,  /* created if missing */
+    GP_STORE_REMOVE = 2, /* must exist: for rm, prune and quarantine. Others may go on pulling. */
 } GpStoreMode;
 
 /* Opens the store at @path. Without @allow_unencrypted a WRITE open demands that the directory sits on dm-crypt
@@ -24,6 +24,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpStore, gp_store_free)
 
 /* A function that is asked while waiting for other processes: TRUE with an error ends the wait. */
 void gp_store_set_cancelled(GpStore *store, gboolean (*cancelled)(GError **error));
+
+/* Marks image @manifest and @layers (GpDigest) as used until @store is freed: no other process removes them, there yet
+ * or not. To be called before one looks what is there. Errors: CANCELLED, INTERNAL. */
+gboolean gp_store_use_image(GpStore *store, const GpDigest *manifest, const GArray *layers, GError **error);
 
 /* Is the layer with this blob digest committed? */
 gboolean gp_store_has_layer(GpStore *store, const GpDigest *blob);
@@ -77,13 +81,41 @@ typedef struct {
 GPtrArray *gp_store_layers(GpStore *store, GError **error);
 void gp_stored_layer_free(GpStoredLayer *layer);
 
-/* Removes the image with @manifest and all layers that no image uses any more (EXCLUSIVE). Whether it is mounted is the
- * caller's to ask (storage/mounts.h). An interrupted removal is completed by the next one. Errors: NOT_FOUND, INTERNAL.
- */
-gboolean gp_store_remove_image(GpStore *store, const GpDigest *manifest, guint64 *freed_layers, GError **error);
+/* What an image's commit says, without its documents. */
+typedef struct {
+    GpDigest manifest;
+    gint64 pulled; /* the last time, seconds since 1970 */
+} GpImageFacts;
+/* All images (GpImageFacts), in no order. Errors: INTERNAL. */
+GArray *gp_store_image_facts(GpStore *store, GError **error);
 
-/* Removes layers that no image uses, and objects that nothing uses (EXCLUSIVE). Errors: INTERNAL. */
-gboolean gp_store_prune(GpStore *store, guint64 *freed_layers, GError **error);
+/* What went away. */
+typedef struct {
+    guint64 images, layers;
+    guint64 bytes; /* content of those layers' files; the disk's blocks are a little more */
+} GpPruned;
+
+/* Removes the image with @manifest and all layers that no image uses any more; what another process is using just now
+ * stays for the next time. @runtime_dir: where mounts are recorded (storage/mounts.h; NULL: nothing is mounted). An
+ * interrupted removal is completed by the next one. Errors: NOT_FOUND, INVALID (it is mounted), CANCELLED (it has been
+ * in use by another process for a minute), INTERNAL. */
+gboolean gp_store_remove_image(
+    GpStore *store, const GpDigest *manifest, const char *runtime_dir, GpPruned *pruned, GError **error);
+
+typedef struct {
+    const char *runtime_dir; /* as above */
+    gboolean by_age;
+    guint64 older_than; /* seconds since the last pull; only with by_age */
+    guint64 free_bytes; /* images go, the least recently pulled first, until so much is free; 0: none */
+} GpPruneOptions;
+
+/* Removes layers that no image uses, objects that nothing uses, what lies in quarantine if nothing is mounted, and
+ * images as @options say; never what is mounted or in use by another process. Others may go on pulling. Errors:
+ * CANCELLED (another process has been writing for a minute), INTERNAL. */
+gboolean gp_store_prune(GpStore *store, const GpPruneOptions *options, GpPruned *pruned, GError **error);
+
+/* Bytes that may still be written. */
+guint64 gp_store_free_bytes(GpStore *store);
 
 /* A layer's directory for the overlay, opened O_PATH; the caller closes. Errors: NOT_FOUND. */
 int gp_store_open_layer_root(GpStore *store, const GpDigest *blob, GError **error);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -224,14 +225,26 @@ static void translate(const GpStore *store, GError **cause, GError **error)
         gp_propagate_foreign(error, cause, GP_ERROR_INTERNAL, "store %s: commit", store->path);
 }
 
+/* A ref keeps the commit until gp_store_commit() gives it another one, or the staging is freed. */
+static char *making_ref(const GpStaging *staging)
+{
+    return g_strconcat("making/", staging->name, NULL);
+}
+
 char *gp_store_write_layer(GpStaging *staging, const GpLayerTree *tree, GError **error)
 {
     GpStore *store = staging->store;
     g_autoptr(GError) cause = NULL;
     g_auto(Writer) writer = {0};
+    g_autofree char *making = making_ref(staging);
+    GP_AUTOFD int objects = gp_store_lock_objects(store, LOCK_SH, error);
+    if (objects < 0 || !gp_store_relink(staging, tree, error))
+        return NULL;
     g_mutex_lock(&store->lock);
     writer_init(&writer, store->repo);
     char *checksum = write_layer(&writer, staging, tree, &cause);
+    if (checksum && !ostree_repo_set_ref_immediate(store->repo, NULL, making, checksum, NULL, &cause))
+        g_clear_pointer(&checksum, g_free);
     g_mutex_unlock(&store->lock);
     if (!checksum)
         translate(store, &cause, error);
@@ -284,7 +297,9 @@ static gboolean commit_staging(Commit *commit, GpStaging *staging, GError **erro
     if (gp_store_has_layer(commit->store, &staging->blob))
         return TRUE;
     g_autofree char *ref = gp_store_ref("layer", &staging->blob);
+    g_autofree char *making = making_ref(staging);
     ostree_repo_transaction_set_ref(commit->store->repo, NULL, ref, staging->commit);
+    ostree_repo_transaction_set_ref(commit->store->repo, NULL, making, NULL);
     return move_directory(commit, staging, error);
 }
 
@@ -360,7 +375,8 @@ gboolean gp_store_commit(GpStore *store, GPtrArray *stagings, const GpStoredImag
     g_autoptr(GPtrArray) moved = g_ptr_array_new();
     Commit commit = {.store = store, .moved = moved};
     GP_AUTOFD int writing = gp_store_lock_writing(store, error);
-    if (writing < 0)
+    GP_AUTOFD int objects = writing < 0 ? -1 : gp_store_lock_objects(store, LOCK_SH, error);
+    if (objects < 0)
         return FALSE;
     g_mutex_lock(&store->lock);
     gboolean ok = write_all(&commit, stagings, image, error);

@@ -52,6 +52,34 @@ GArray *gp_store_image_layers(GpStore *store, const GpDigest *manifest, GError *
     return g_steal_pointer(&layers);
 }
 
+static gboolean load_facts(GpStore *store, const GpDigest *manifest, GpImageFacts *facts, GError **error)
+{
+    g_autofree char *ref = gp_store_ref("image", manifest);
+    g_autofree char *commit = NULL;
+    g_autoptr(GVariant) metadata = NULL;
+    facts->manifest = *manifest;
+    return gp_store_load(store, ref, &commit, &metadata, error) &&
+           (g_variant_lookup(metadata, GP_META_PULLED, "x", &facts->pulled) || lacks_metadata(ref, error));
+}
+
+GArray *gp_store_image_facts(GpStore *store, GError **error)
+{
+    g_autoptr(GArray) digests = gp_store_list(store, "image", error);
+    g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(GpImageFacts));
+    for (guint i = 0; digests && i < digests->len; i++) {
+        const GpDigest *manifest = &g_array_index(digests, GpDigest, i);
+        GpImageFacts facts;
+        g_autoptr(GError) cause = NULL;
+        if (load_facts(store, manifest, &facts, &cause)) {
+            g_array_append_val(all, facts);
+        } else if (gp_store_has_ref(store, "image", manifest)) {
+            g_propagate_error(error, g_steal_pointer(&cause));
+            return NULL;
+        }
+    }
+    return digests ? g_steal_pointer(&all) : NULL;
+}
+
 static GpStoredImage *load_image(GpStore *store, const GpDigest *digest, GError **error)
 {
     g_autofree char *ref = gp_store_ref("image", digest);
@@ -85,10 +113,14 @@ GPtrArray *gp_store_images(GpStore *store, GError **error)
         return NULL;
     g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func((GDestroyNotify) gp_stored_image_free);
     for (guint i = 0; i < digests->len; i++) {
-        GpStoredImage *image = load_image(store, &g_array_index(digests, GpDigest, i), error);
-        if (!image)
+        g_autoptr(GError) cause = NULL;
+        GpStoredImage *image = load_image(store, &g_array_index(digests, GpDigest, i), &cause);
+        if (image) {
+            g_ptr_array_add(images, image);
+        } else if (gp_store_has_ref(store, "image", &g_array_index(digests, GpDigest, i))) {
+            g_propagate_error(error, g_steal_pointer(&cause));
             return NULL;
-        g_ptr_array_add(images, image);
+        }
     }
     g_ptr_array_sort(images, newest_first);
     return g_steal_pointer(&images);
@@ -106,6 +138,16 @@ static gboolean load_layer(GpStore *store, const GpDigest *blob, GVariant **meta
         return lacks_metadata(ref, error);
     *metadata = g_steal_pointer(&loaded);
     return TRUE;
+}
+
+guint64 gp_store_layer_bytes(GpStore *store, const GpDigest *blob)
+{
+    GpDigest diff_id;
+    guint64 bytes = 0;
+    g_autoptr(GVariant) metadata = NULL;
+    if (load_layer(store, blob, &metadata, &diff_id, NULL))
+        (void) g_variant_lookup(metadata, GP_META_BYTES, "t", &bytes);
+    return bytes;
 }
 
 gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *diff_id, GError **error)
@@ -136,10 +178,14 @@ static GPtrArray *layers_of_images(GpStore *store, GError **error)
     g_autoptr(GArray) images = gp_store_list(store, "image", error);
     g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func((GDestroyNotify) g_array_unref);
     for (guint i = 0; images && i < images->len; i++) {
-        GArray *layers = gp_store_image_layers(store, &g_array_index(images, GpDigest, i), error);
-        if (!layers)
+        g_autoptr(GError) cause = NULL;
+        GArray *layers = gp_store_image_layers(store, &g_array_index(images, GpDigest, i), &cause);
+        if (layers) {
+            g_ptr_array_add(all, layers);
+        } else if (gp_store_has_ref(store, "image", &g_array_index(images, GpDigest, i))) {
+            g_propagate_error(error, g_steal_pointer(&cause));
             return NULL;
-        g_ptr_array_add(all, layers);
+        }
     }
     return images ? g_steal_pointer(&all) : NULL;
 }
@@ -166,16 +212,21 @@ GPtrArray *gp_store_layers(GpStore *store, GError **error)
         return NULL;
     g_autoptr(GPtrArray) layers = g_ptr_array_new_with_free_func((GDestroyNotify) gp_stored_layer_free);
     for (guint i = 0; i < blobs->len; i++) {
-        GpStoredLayer *layer = g_new0(GpStoredLayer, 1);
+        g_autofree GpStoredLayer *layer = g_new0(GpStoredLayer, 1);
         g_autoptr(GVariant) metadata = NULL;
-        g_ptr_array_add(layers, layer);
+        g_autoptr(GError) cause = NULL;
         layer->blob = g_array_index(blobs, GpDigest, i);
-        if (!load_layer(store, &layer->blob, &metadata, &layer->diff_id, error))
+        if (!load_layer(store, &layer->blob, &metadata, &layer->diff_id, &cause)) {
+            if (!gp_store_has_ref(store, "layer", &layer->blob))
+                continue; /* removed since it was listed */
+            g_propagate_error(error, g_steal_pointer(&cause));
             return NULL;
+        }
         (void) g_variant_lookup(metadata, GP_META_BLOB_SIZE, "t", &layer->blob_size);
         (void) g_variant_lookup(metadata, GP_META_BYTES, "t", &layer->bytes);
         (void) g_variant_lookup(metadata, GP_META_ENTRIES, "t", &layer->entries);
         layer->images = count_users(images, &layer->blob);
+        g_ptr_array_add(layers, g_steal_pointer(&layer));
     }
     return g_steal_pointer(&layers);
 }

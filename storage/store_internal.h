@@ -6,10 +6,18 @@
  *   locks/<a>-<hex>     held while a blob is being unpacked, so that a second pull waits instead of doing it again
  *   locks/….wanted      held by who waits for it, so that the holder commits the layer as soon as it is finished
  *   locks/writing       held while refs and layers/ change together
- *   lock                shared by everyone, exclusive for who removes
+ *   locks/objects       shared by who writes commits, exclusive for who removes objects; counts removals, see below
+ *   locks/used          a byte for each layer and image, locked by who uses it: see store_use.c
+ *   lock                shared by everyone, exclusive for who clears locks/ away
+ *   quarantine/<random> a layer that was found damaged, as staging/
  *   garbage             there if unused objects may lie in repo/
  *
- * All flock(2), so that no dead process holds one. Order: lock, a blob's, writing. */
+ * Refs: layer/<algorithm>/<hex>, image/<algorithm>/<hex>, and making/<random> for the finished commit of the layer in
+ * staging/<random>. Objects that only a layer in the making has are not kept by any ref: who removes objects may take
+ * them, and the layer's commit puts them back (store_relink.c).
+ *
+ * All locks are flock(2) or fcntl(2)'s of open files, so that no dead process holds one. Order: lock, used, a blob's,
+ * writing, objects. */
 #pragma once
 
 #include <ostree.h>
@@ -22,6 +30,7 @@ struct _GpStore {
     int fd; /* of the directory */
     int lock_fd;
     int objects_fd;
+    int uses_fd, claims_fd; /* of locks/used; apart, so that our own use stops our own removal too */
     OstreeRepo *repo;
     GMutex lock;                           /* OstreeRepo is used by one thread at a time */
     gboolean (*cancelled)(GError **error); /* NULL: nobody cancels */
@@ -40,8 +49,9 @@ struct _GpStaging {
     gboolean complete;
     GpDigest diff_id;
     guint64 blob_size;
-    char *commit;  /* checksum of the layer's commit, which no ref names yet; NULL until complete */
-    GError *error; /* why there is none although the layer is complete; told by gp_store_commit() */
+    guint64 generation; /* of the objects when it began */
+    char *commit;       /* checksum of the layer's commit, which no ref names yet; NULL until complete */
+    GError *error;      /* why there is none although the layer is complete; told by gp_store_commit() */
 };
 
 /* "sha256-<hex>": a file name. */
@@ -60,9 +70,6 @@ GBytes *gp_store_read_file(GpStore *store, const char *commit, const char *name,
 /* The layers (GpDigest) that an image names, from its commit's metadata alone. Errors: NOT_FOUND, INTERNAL. */
 GArray *gp_store_image_layers(GpStore *store, const GpDigest *manifest, GError **error);
 
-/* All refs of @kind, as digests (GpDigest). */
-GArray *gp_store_list(GpStore *store, const char *kind, GError **error);
-
 /* Takes @operation (LOCK_SH, LOCK_EX) on @fd, looking again every 20 ms for at most @seconds. FALSE: somebody else
  * still has it; errno otherwise. */
 gboolean gp_store_flock(int fd, int operation, guint seconds);
@@ -74,16 +81,70 @@ int gp_store_lock_writing(GpStore *store, GError **error);
  * Thread-safe. Errors: SPACE, INTERNAL. */
 char *gp_store_write_layer(GpStaging *staging, const GpLayerTree *tree, GError **error);
 
-/* Removes leftovers of dead processes: staging directories, and, if the store is open exclusively, layers without a ref
- * and lock files. */
+/* Removes leftovers of dead processes: staging directories. Looks whether there is garbage. */
 void gp_store_sweep(GpStore *store);
 
-/* Removes objects that no ref reaches. The store must be locked exclusively. Errors: INTERNAL. */
+/* The same for layer directories without a ref. The caller holds locks/writing. */
+void gp_store_sweep_layers(GpStore *store);
+
+/* Removes objects that no ref reaches, and the refs of what dead processes had in the making. The caller holds
+ * locks/writing. Errors: CANCELLED (others have been writing commits for a minute), INTERNAL. */
 gboolean gp_store_prune_objects(GpStore *store, GError **error);
 
 /* At the end: removes the objects of layers that were given up, if nobody else has the store open; else leaves word for
  * the next one. The shared lock is lost. */
 void gp_store_collect(GpStore *store);
+
+/* ---- store_remove.c */
+
+/* Moves the layer's directory, whose ref is gone, into @folder ("staging": it is swept away from there). None: fine.
+ * The caller holds locks/writing. Errors: INTERNAL, SPACE. */
+gboolean gp_store_move_layer(GpStore *store, const GpDigest *blob, const char *folder, GError **error);
+
+/* Content bytes of the layer as recorded; 0 if its commit cannot be read. */
+guint64 gp_store_layer_bytes(GpStore *store, const GpDigest *blob);
+
+/* ---- store_use.c */
+
+/* locks/used, opened; -1 with errno. */
+int gp_store_open_used(const GpStore *store);
+
+/* Marks a layer or image ("layer", "image") as used by us until gp_store_unuse() or the end: nobody removes it. It need
+ * not exist. Errors: CANCELLED (it has been on its way out for a minute, or the caller's wish), INTERNAL. */
+gboolean gp_store_use(GpStore *store, const char *kind, const GpDigest *digest, GError **error);
+void gp_store_unuse(GpStore *store, const char *kind, const GpDigest *digest);
+
+/* Takes it for removal: nobody uses it, and whoever wants to waits. Without @wait FALSE says that somebody uses it, and
+ * there is no error; with it that is CANCELLED after a minute. */
+gboolean gp_store_claim(GpStore *store, const char *kind, const GpDigest *digest, gboolean wait, GError **error);
+void gp_store_disclaim(GpStore *store, const char *kind, const GpDigest *digest);
+
+/* ---- store_objects.c */
+
+/* locks/objects, locked and closed by the caller: LOCK_SH to write commits, LOCK_EX to remove objects. Errors:
+ * CANCELLED (not free for a minute), INTERNAL, SPACE. */
+int gp_store_lock_objects(GpStore *store, int operation, GError **error);
+
+/* How often objects were removed: odd while somebody does it, or died doing it. */
+guint64 gp_store_generation(GpStore *store);
+
+/* Puts the objects of @staging's files back that were removed since it began. The caller holds locks/objects. Errors:
+ * SPACE, INTERNAL. */
+gboolean gp_store_relink(GpStaging *staging, const GpLayerTree *tree, GError **error);
+
+/* ---- store_refs.c */
+
+/* All refs of @kind, as digests (GpDigest). Errors: INTERNAL. */
+GArray *gp_store_list(GpStore *store, const char *kind, GError **error);
+
+/* The names below making/ (char*), temporary files included. Errors: INTERNAL. */
+GPtrArray *gp_store_making(GpStore *store, GError **error);
+
+/* Does the layer or image have a ref? */
+gboolean gp_store_has_ref(GpStore *store, const char *kind, const GpDigest *digest);
+
+/* Removes the ref of @kind. Errors: INTERNAL. */
+gboolean gp_store_drop_ref(GpStore *store, const char *kind, const GpDigest *digest, GError **error);
 
 /* Keys of commit metadata. */
 #define GP_META_BLOB "guest-pull.blob"

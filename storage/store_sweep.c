@@ -63,42 +63,50 @@ static gboolean is_anything(GpStore *store, int directory, const char *name, int
     return TRUE;
 }
 
+static void note_garbage(GpStore *store)
+{
+    g_atomic_int_set(&store->garbage, 1);
+}
+
+void gp_store_sweep_layers(GpStore *store)
+{
+    if (sweep_folder(store, "layers", is_orphan) > 0)
+        note_garbage(store);
+}
+
 void gp_store_sweep(GpStore *store)
 {
     guint removed = sweep_folder(store, "staging", is_abandoned);
-    if (store->mode == GP_STORE_EXCLUSIVE) {
-        removed += sweep_folder(store, "layers", is_orphan);
-        (void) sweep_folder(store, "locks", is_anything);
-    }
     if (removed > 0 || faccessat(store->fd, GARBAGE_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        g_atomic_int_set(&store->garbage, 1);
+        note_garbage(store);
 }
 
-gboolean gp_store_prune_objects(GpStore *store, GError **error)
+/* Alone with the store: whatever lies in locks/ is nobody's. */
+static gboolean clear_away(GpStore *store, GError **error)
 {
-    g_autoptr(GError) cause = NULL;
-    gint total, pruned;
-    guint64 size;
-    if (!ostree_repo_prune(store->repo, OSTREE_REPO_PRUNE_FLAGS_REFS_ONLY, -1, &total, &pruned, &size, NULL, &cause)) {
-        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store %s: removing unused objects", store->path);
-        return FALSE;
+    gboolean ok = !g_atomic_int_get(&store->garbage) || gp_store_prune_objects(store, error);
+    if (store->mode == GP_STORE_REMOVE)
+        (void) sweep_folder(store, "locks", is_anything);
+    if (ok) {
+        g_atomic_int_set(&store->garbage, 0);
+        (void) unlinkat(store->fd, GARBAGE_MARK, 0);
     }
-    g_atomic_int_set(&store->garbage, 0);
-    (void) unlinkat(store->fd, GARBAGE_MARK, 0);
-    return TRUE;
+    return ok;
 }
 
 void gp_store_collect(GpStore *store)
 {
     g_autoptr(GError) error = NULL;
-    if (store->mode == GP_STORE_READ || !g_atomic_int_get(&store->garbage))
+    if (store->mode == GP_STORE_READ || (store->mode == GP_STORE_WRITE && !g_atomic_int_get(&store->garbage)))
         return;
-    /* Another process may be about to commit a layer with an object that no commit names yet: only alone. */
+    /* It costs a look at every object, which nobody who pulls should wait for: only alone. */
     if (flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0) {
-        if (gp_store_prune_objects(store, &error))
+        if (clear_away(store, &error))
             return;
         g_debug("%s", error->message);
     }
+    if (!g_atomic_int_get(&store->garbage))
+        return;
     GP_AUTOFD int mark = openat(store->fd, GARBAGE_MARK, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (mark < 0)
         g_debug("store: %s: %s", GARBAGE_MARK, g_strerror(errno));

@@ -155,7 +155,7 @@ def test_prune_removes_what_no_image_uses(work, registry):
         work.pull(name, "--timeout", "2", policy=policy_of(fake.host), registry=fake, check=CANCELLED)
     kept = guest_pull("layers", "--store", work.store, "--json").json["layers"]
     assert [(layer["digest"], layer["images"]) for layer in kept] == [(image.layers[0].digest, 0)]
-    assert guest_pull("prune", "--store", work.store, "--json").json == {"layers": 1}
+    assert guest_pull("prune", "--store", work.store, "--json").json == {"images": 0, "layers": 1, "bytes": 1}
     assert guest_pull("layers", "--store", work.store, "--json").json == {"layers": []}
 
 

@@ -14,7 +14,7 @@ static void test_absent(Fixture *f, gconstpointer data)
 {
     g_autofree char *absent = g_build_filename(f->directory, "absent", NULL);
     assert_open_fails(absent, GP_STORE_READ, TRUE, GP_ERROR_NOT_FOUND, "nothing was pulled into it");
-    assert_open_fails(absent, GP_STORE_EXCLUSIVE, TRUE, GP_ERROR_NOT_FOUND, "nothing was pulled into it");
+    assert_open_fails(absent, GP_STORE_REMOVE, TRUE, GP_ERROR_NOT_FOUND, "nothing was pulled into it");
     g_assert_cmpint(g_access(absent, F_OK), !=, 0);
     g_assert_cmpint(g_mkdir(absent, 0700), ==, 0);
     assert_open_fails(absent, GP_STORE_READ, TRUE, GP_ERROR_NOT_FOUND, "nothing was pulled into it");
@@ -102,15 +102,12 @@ static void test_shared(Fixture *f, gconstpointer data)
     kill_child(child);
 }
 
-static void test_exclusive_waits(Fixture *f, gconstpointer data)
+/* Whoever removes does not wait for others, nor they for him: what they use is what he leaves alone. */
+static void test_remover_shares(Fixture *f, gconstpointer data)
 {
-    close_store(f);
-    pid_t child = hold(f, GP_STORE_READ, 400);
-    g_assert_cmpint(milliseconds_to_open(f, GP_STORE_EXCLUSIVE), >=, 250);
-    reap_child(child);
-    child = hold(f, GP_STORE_EXCLUSIVE, 400);
-    g_assert_cmpint(milliseconds_to_open(f, GP_STORE_READ), >=, 250);
-    reap_child(child);
+    pid_t child = hold(f, GP_STORE_WRITE, 60000);
+    g_assert_cmpint(milliseconds_to_open(f, GP_STORE_REMOVE), <, 2000);
+    kill_child(child);
 }
 
 static void test_wait_ends(Fixture *f, gconstpointer data)
@@ -193,10 +190,17 @@ static void test_orphans(Fixture *f, gconstpointer data)
     close_store(f);
     gp_store_free(open_store(f, GP_STORE_WRITE));
     g_assert_cmpuint(count_names(f, "layers"), ==, 3);
-    g_autoptr(GpStore) store = open_store(f, GP_STORE_EXCLUSIVE);
+    g_autoptr(GpStore) store = open_store(f, GP_STORE_REMOVE);
+    g_autoptr(GError) error = NULL;
+    const GpPruneOptions options = {0};
+    GpPruned pruned;
+    put_image(store, "example.com/a:1", &kept, 1);
+    g_assert_true(gp_store_prune(store, &options, &pruned, &error));
+    g_assert_no_error(error);
     g_assert_cmpuint(count_names(f, "layers"), ==, 1);
-    g_assert_cmpuint(count_names(f, "locks"), ==, 0);
     g_assert_true(gp_store_has_layer(store, &kept));
+    g_clear_pointer(&store, gp_store_free);
+    g_assert_cmpuint(count_names(f, "locks"), ==, 0);
 }
 
 /* A blob whose layer's process died between directory and ref is staged again and replaces what lies there. */
@@ -224,7 +228,7 @@ int main(int argc, char **argv)
     TEST("half-made-repository-is-made-again", test_half_repository);
     TEST("damaged-repository-is-an-error", test_damaged_repository);
     TEST("many-may-share-it", test_shared);
-    TEST("exclusive-waits-and-is-waited-for", test_exclusive_waits);
+    TEST("whoever-removes-shares-it-too", test_remover_shares);
     TEST("waiting-for-a-lock-ends", test_wait_ends);
     TEST("dead-process-leaves-nothing", test_dead_staging);
     TEST("garbage-that-cannot-go-now-goes-later", test_garbage_mark);

@@ -223,8 +223,9 @@ static void test_full_disk(Fixture *f, gconstpointer data)
     g_autoptr(GpStore) store = gp_store_open(path, GP_STORE_WRITE, TRUE, &error);
     g_assert_no_error(error);
     g_autoptr(GpStaging) staging = stage(store, &blob, simple_frames("x"));
+    g_autoptr(GpStoredImage) image = image_new("example.com/a:1", &blob, 1, 1);
     shell(path, "head -c 4000000 /dev/zero > filler || true");
-    g_assert_false(commit(store, staging, NULL, &error));
+    g_assert_false(commit(store, staging, image, &error));
     assert_refused(error, GP_ERROR_SPACE, "No space left on device");
     g_clear_error(&error);
     g_assert_false(gp_store_has_layer(store, &blob));
@@ -504,7 +505,7 @@ static void test_killed_anywhere(Fixture *f, gconstpointer data)
         wait_ready(&ready);
         g_usleep(i * 1500);
         kill_child(child);
-        gp_store_free(open_store(f, GP_STORE_EXCLUSIVE));
+        gp_store_free(open_store(f, GP_STORE_REMOVE));
         g_assert_cmpuint(count_names(f, "staging"), ==, 0);
         g_autoptr(GpStore) store = open_store(f, GP_STORE_READ);
         g_autofree char *lines = findings(store);

@@ -16,7 +16,7 @@ static void fill_shelf(Fixture *f, Shelf *shelf)
     shelf->a = put_image(f->store, "example.com/a:1", a, 3);
     shelf->b = put_image(f->store, "example.com/b:1", b, 2);
     close_store(f);
-    shelf->store = open_store(f, GP_STORE_EXCLUSIVE);
+    shelf->store = open_store(f, GP_STORE_REMOVE);
 }
 
 static void shelf_clear(Shelf *shelf)
@@ -28,10 +28,11 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Shelf, shelf_clear)
 static guint64 remove_ok(Shelf *shelf, const GpDigest *image)
 {
     g_autoptr(GError) error = NULL;
-    guint64 freed = 99;
-    g_assert_true(gp_store_remove_image(shelf->store, image, &freed, &error) || error);
+    GpPruned pruned = {.layers = 99};
+    g_assert_true(gp_store_remove_image(shelf->store, image, NULL, &pruned, &error) || error);
     g_assert_no_error(error);
-    return freed;
+    g_assert_cmpuint(pruned.images, ==, 1);
+    return pruned.layers;
 }
 
 static void test_shared_layers_stay(Fixture *f, gconstpointer data)
@@ -67,26 +68,29 @@ static void test_unknown(Fixture *f, gconstpointer data)
 {
     g_auto(Shelf) shelf = {0};
     g_autoptr(GError) error = NULL;
-    guint64 freed = 99;
+    GpPruned pruned = {.layers = 99};
     fill_shelf(f, &shelf);
     GpDigest unknown = digest_of("unknown");
-    g_assert_false(gp_store_remove_image(shelf.store, &unknown, &freed, &error));
+    g_assert_false(gp_store_remove_image(shelf.store, &unknown, NULL, &pruned, &error));
     assert_refused(error, GP_ERROR_NOT_FOUND, "no such image in the store");
-    g_assert_cmpuint(freed, ==, 0);
+    g_assert_cmpuint(pruned.layers, ==, 0);
     g_clear_pointer(&shelf.store, gp_store_free);
     assert_clean(f);
 }
 
-static void test_not_exclusive(Fixture *f, gconstpointer data)
+static void test_reader(Fixture *f, gconstpointer data)
 {
     GpDigest image = put_image(f->store, "example.com/a:1", NULL, 0);
+    close_store(f);
+    g_autoptr(GpStore) store = open_store(f, GP_STORE_READ);
     g_autoptr(GError) error = NULL;
-    guint64 freed;
-    g_assert_false(gp_store_remove_image(f->store, &image, &freed, &error));
-    assert_refused(error, GP_ERROR_INTERNAL, "not open exclusively");
+    const GpPruneOptions options = {0};
+    GpPruned pruned;
+    g_assert_false(gp_store_remove_image(store, &image, NULL, &pruned, &error));
+    assert_refused(error, GP_ERROR_INTERNAL, "not open for changes");
     g_clear_error(&error);
-    g_assert_false(gp_store_prune(f->store, &freed, &error));
-    assert_refused(error, GP_ERROR_INTERNAL, "not open exclusively");
+    g_assert_false(gp_store_prune(store, &options, &pruned, &error));
+    assert_refused(error, GP_ERROR_INTERNAL, "not open for changes");
 }
 
 /* An image that nobody can read any more must not stay for ever. */
@@ -111,10 +115,12 @@ static void test_interrupted(Fixture *f, gconstpointer data)
     g_autofree char *ref = gp_store_ref("image", &shelf.a);
     shell(f->path, "rm repo/refs/heads/%s", ref);
     g_autoptr(GError) error = NULL;
-    guint64 freed = 99;
-    g_assert_true(gp_store_prune(shelf.store, &freed, &error));
+    const GpPruneOptions options = {0};
+    GpPruned pruned = {.layers = 99};
+    g_assert_true(gp_store_prune(shelf.store, &options, &pruned, &error));
     g_assert_no_error(error);
-    g_assert_cmpuint(freed, ==, 1);
+    g_assert_cmpuint(pruned.layers, ==, 1);
+    g_assert_cmpuint(pruned.bytes, ==, strlen("only-a"));
     g_assert_false(gp_store_has_layer(shelf.store, &shelf.only_a));
     g_clear_pointer(&shelf.store, gp_store_free);
     assert_clean(f);
@@ -134,7 +140,7 @@ static void test_same_object_in_two_layers(Fixture *f, gconstpointer data)
     Shelf shelf = {.a = put_image(f->store, "example.com/a:1", &first, 1)};
     put_image(f->store, "example.com/b:1", &second, 1);
     close_store(f);
-    shelf.store = open_store(f, GP_STORE_EXCLUSIVE);
+    shelf.store = open_store(f, GP_STORE_REMOVE);
     g_assert_cmpuint(remove_ok(&shelf, &shelf.a), ==, 1);
     shelf_clear(&shelf);
     assert_clean(f);
@@ -163,7 +169,7 @@ int main(int argc, char **argv)
     TEST("layers-of-another-image-stay", test_shared_layers_stay);
     TEST("last-image-leaves-nothing", test_nothing_stays);
     TEST("unknown-image-is-not-found", test_unknown);
-    TEST("needs-the-store-alone", test_not_exclusive);
+    TEST("a-reader-removes-nothing", test_reader);
     TEST("damaged-image-can-go", test_damaged);
     TEST("interrupted-removal-is-completed", test_interrupted);
     TEST("same-object-in-two-layers", test_same_object_in_two_layers);
