@@ -1,7 +1,26 @@
 #include "base/json.h"
 
+#include <malloc.h>
+
 #include "base/error.h"
 #include "base/limits.h"
+
+/* Documents may hold passwords and keys, in their values and in the lexer's buffers: nothing is freed unwiped. */
+static void wiping_free(void *memory)
+{
+    if (memory)
+        explicit_bzero(memory, malloc_usable_size(memory));
+    free(memory);
+}
+
+static void wipe_what_is_freed(void)
+{
+    static gsize done;
+    if (!g_once_init_enter(&done))
+        return;
+    json_set_alloc_funcs(malloc, wiping_free);
+    g_once_init_leave(&done, 1);
+}
 
 /* jansson's own depth limit is 2048 and fixed; counting brackets outside strings before parsing bounds its recursion.
  */
@@ -40,6 +59,7 @@ json_t *gp_json_parse(const void *data, gsize length, gsize max_size, const char
             error, GP_ERROR, GP_ERROR_LIMIT, "%s: JSON nested deeper than %d levels", what, GP_LIMIT_JSON_DEPTH);
         return NULL;
     }
+    wipe_what_is_freed();
     json_error_t problem;
     json_t *value = json_loadb(data, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
     if (!value) {

@@ -22,6 +22,13 @@
          */
 #define GP_LIMIT_REFERENCE 4096
 
+/* Encrypted layers (ocicrypt). */
+#define GP_LIMIT_LAYER_OPTIONS 4096 /* the public and the private options of one layer, JSON */
+#define GP_LIMIT_KEY_PACKETS 16     /* wrapped keys of one layer */
+#define GP_LIMIT_KEY_PACKET 65536   /* one of them, base64 */
+#define GP_LIMIT_UNWRAP_ANSWER (64 * GP_KIB)
+#define GP_LIMIT_KEY_PROVIDERS (64 * GP_KIB) /* ocicrypt's configuration */
+
 /* Images. */
 #define GP_LIMIT_LAYERS 500
 #define GP_LIMIT_INDEX_ENTRIES 1024

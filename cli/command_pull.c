@@ -42,6 +42,24 @@ static void print_layers(json_t *report)
 }
 
 /* What a person wants to see; with --quiet only the digest. */
+static void print_encryption(json_t *report)
+{
+    size_t i, k;
+    json_t *layer, *name;
+    json_array_foreach(json_object_get(report, "encrypted"), i, layer)
+    {
+        json_t *names = json_object_get(layer, "providers");
+        g_autoptr(GString) list = g_string_new(NULL);
+        json_array_foreach(names, k, name)
+        {
+            g_autofree char *shown = gp_escape(json_string_value(name), -1, 80);
+            g_string_append_printf(list, "%s%s", k ? ", " : "", shown);
+        }
+        gp_print("  encrypted %.19s…  key by %s\n", json_string_value(json_object_get(layer, "digest")),
+            list->len ? list->str : "no key provider");
+    }
+}
+
 static void print_result(const GpContext *context, const GpPull *pull, json_t *report)
 {
     g_autofree char *digest = gp_digest_to_string(gp_pull_manifest_digest(pull));
@@ -51,6 +69,7 @@ static void print_result(const GpContext *context, const GpPull *pull, json_t *r
     }
     gp_print("%s\n  image     %s\n", digest, json_string_value(json_object_get(report, "image")));
     print_verdict(gp_pull_verdict(pull), context->verbose);
+    print_encryption(report);
     if (context->pull->bundle) {
         print_layers(report);
         gp_print("  rootfs    %s\n", json_string_value(json_object_get(report, "rootfs")));

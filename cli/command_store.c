@@ -4,8 +4,18 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "policy/reference.h"
+#include "puller/key_provider.h"
 #include "puller/receipt.h"
 #include "storage/store.h"
+
+/* The stored manifest was verified when it was pulled; one that does not parse any more is fsck's to tell. */
+static json_t *encryption_of(const GpStoredImage *image)
+{
+    g_autoptr(GpManifest) manifest = NULL;
+    g_autoptr(GpIndex) index = NULL;
+    gboolean read = gp_manifest_parse(image->manifest, NULL, &manifest, &index, NULL) && manifest;
+    return read ? gp_manifest_encryption(manifest) : json_array();
+}
 
 static json_t *describe_image(const GpStoredImage *image)
 {
@@ -15,8 +25,8 @@ static json_t *describe_image(const GpStoredImage *image)
         g_autofree char *layer = gp_digest_to_string(&g_array_index(image->layers, GpDigest, i));
         json_array_append_new(layers, json_string(layer));
     }
-    return json_pack("{s:s, s:s, s:I, s:o}", "image", image->reference, "manifestDigest", digest, "pulled",
-        (json_int_t) image->pulled, "layers", layers);
+    return json_pack("{s:s, s:s, s:I, s:o, s:o}", "image", image->reference, "manifestDigest", digest, "pulled",
+        (json_int_t) image->pulled, "layers", layers, "encrypted", encryption_of(image));
 }
 
 static const char *text_of(json_t *object, const char *key)
@@ -51,6 +61,15 @@ static gboolean show_receipts(const GpContext *context, int *status, GError **er
     return TRUE;
 }
 
+static void print_image(const GpStoredImage *image, const char *digest, const char *when)
+{
+    json_t *encrypted = encryption_of(image);
+    gsize n = json_array_size(encrypted);
+    g_autofree char *note = n ? g_strdup_printf(" (%" G_GSIZE_FORMAT " encrypted)", n) : g_strdup("");
+    gp_print("%s  %s  %3u layers%s  %s\n", digest, when, image->layers->len, note, image->reference);
+    json_decref(encrypted);
+}
+
 gboolean gp_command_images(GpContext *context, int *status, GError **error)
 {
     if (context->receipts)
@@ -69,7 +88,7 @@ gboolean gp_command_images(GpContext *context, int *status, GError **error)
         if (context->json)
             json_array_append_new(list, describe_image(image));
         else
-            gp_print("%s  %s  %3u layers  %s\n", digest, when, image->layers->len, image->reference);
+            print_image(image, digest, when);
     }
     if (context->json)
         gp_print_json(json_pack("{s:O}", "images", list));
@@ -91,12 +110,13 @@ gboolean gp_command_layers(GpContext *context, int *status, GError **error)
         g_autofree char *diff_id = gp_digest_to_string(&layer->diff_id);
         g_autofree char *bytes = gp_format_bytes(layer->bytes);
         if (context->json)
-            json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I, s:i}", "digest", digest, "diffId", diff_id,
-                                            "size", (json_int_t) layer->blob_size, "bytes", (json_int_t) layer->bytes,
-                                            "entries", (json_int_t) layer->entries, "images", (int) layer->images));
+            json_array_append_new(
+                list, json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:b}", "digest", digest, "diffId", diff_id, "size",
+                          (json_int_t) layer->blob_size, "bytes", (json_int_t) layer->bytes, "entries",
+                          (json_int_t) layer->entries, "images", (int) layer->images, "encrypted", layer->encrypted));
         else
-            gp_print("%s  %9s  %7" G_GUINT64_FORMAT " entries  %u image%s\n", digest, bytes, layer->entries,
-                layer->images, layer->images == 1 ? "" : "s");
+            gp_print("%s  %9s  %7" G_GUINT64_FORMAT " entries  %u image%s%s\n", digest, bytes, layer->entries,
+                layer->images, layer->images == 1 ? "" : "s", layer->encrypted ? "  encrypted" : "");
     }
     if (context->json)
         gp_print_json(json_pack("{s:O}", "layers", list));

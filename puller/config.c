@@ -11,8 +11,6 @@
 #include "puller/config_kernel.h"
 #include "puller/config_setting.h"
 
-#define CDH_SOCKET_VARIABLE "GUEST_PULL_CDH_SOCKET"
-
 struct _GpConfig {
     char *path; /* NULL: no file */
     char *origins[GP_N_SETTINGS];
@@ -56,6 +54,7 @@ static const GpSettingKey own_keys[] = {
     {"measurement", GP_SETTING_MEASUREMENT, GP_FORM_MEASUREMENT},
     {"cdh_socket", GP_SETTING_CDH_SOCKET, GP_FORM_SOCKET},
     {"resource_endpoint", GP_SETTING_RESOURCE_ENDPOINT, GP_FORM_ENDPOINT},
+    {"key_provider_config", GP_SETTING_KEY_PROVIDER_CONFIG, GP_FORM_PATH},
     {"attestation_agent_socket", GP_SETTING_AGENT_SOCKET, GP_FORM_SOCKET},
     {NULL},
 };
@@ -182,15 +181,22 @@ static gboolean apply_kernel(GpConfig *config, const char *path, GpPullOptions *
 
 static gboolean apply_environment(GpConfig *config, GpPullOptions *options, GError **error)
 {
-    static const GpSettingKey key = {CDH_SOCKET_VARIABLE, GP_SETTING_CDH_SOCKET, GP_FORM_SOCKET};
-    const char *socket = g_getenv(CDH_SOCKET_VARIABLE);
-    if (!socket || !*socket)
-        return TRUE;
-    const char *place = "environment: " CDH_SOCKET_VARIABLE;
-    g_autoptr(json_t) value = json_string(socket);
-    if (!gp_setting_set(options, &key, value, place, error))
-        return FALSE;
-    set_origin(config, key.setting, place);
+    /* kata-agent sets the second for every guest: what the guest's owner wrote is the more special word. */
+    static const GpSettingKey keys[] = {
+        {"GUEST_PULL_CDH_SOCKET", GP_SETTING_CDH_SOCKET, GP_FORM_SOCKET},
+        {"OCICRYPT_KEYPROVIDER_CONFIG", GP_SETTING_KEY_PROVIDER_CONFIG, GP_FORM_PATH},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(keys); i++) {
+        const char *text = g_getenv(keys[i].key);
+        gboolean taken = keys[i].setting == GP_SETTING_KEY_PROVIDER_CONFIG && options->key_provider_config;
+        if (!text || !*text || taken)
+            continue;
+        g_autofree char *place = g_strconcat("environment: ", keys[i].key, NULL);
+        g_autoptr(json_t) value = json_string(text);
+        if (!gp_setting_set(options, &keys[i], value, place, error))
+            return FALSE;
+        set_origin(config, keys[i].setting, place);
+    }
     return TRUE;
 }
 

@@ -34,6 +34,7 @@ static const struct {
     [GP_SETTING_MEASUREMENT] = {"measurement", -1},
     [GP_SETTING_CDH_SOCKET] = {"cdh_socket", G_STRUCT_OFFSET(GpPullOptions, cdh_socket)},
     [GP_SETTING_RESOURCE_ENDPOINT] = {"resource_endpoint", G_STRUCT_OFFSET(GpPullOptions, resource_endpoint)},
+    [GP_SETTING_KEY_PROVIDER_CONFIG] = {"key_provider_config", G_STRUCT_OFFSET(GpPullOptions, key_provider_config)},
     [GP_SETTING_AGENT_SOCKET] = {"attestation_agent_socket", G_STRUCT_OFFSET(GpPullOptions, agent_socket)},
     [GP_SETTING_UNSUPPORTED] = {"unsupported", G_STRUCT_OFFSET(GpPullOptions, unsupported)},
 };
@@ -376,6 +377,7 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
     case GP_SETTING_CERT_DIR:
     case GP_SETTING_CDH_SOCKET:
     case GP_SETTING_RESOURCE_ENDPOINT:
+    case GP_SETTING_KEY_PROVIDER_CONFIG:
     case GP_SETTING_AGENT_SOCKET:
     case GP_SETTING_UNSUPPORTED:
         return describe_string(*string);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "base/limits.h"
 #include "base/worker.h"
 #include "puller/cancel.h"
+#include "puller/decrypt.h"
 #include "storage/layer_writer.h"
 
 #define PIPE_SIZE (1024 * 1024)
@@ -19,17 +21,20 @@
 typedef struct {
     GpSource *source;
     GpStore *store;
+    const GpKeyProviders *providers;
     GMutex lock;
     GError *error; /* the first failure; under the lock */
     gint failed;   /* atomic: others stop as soon as they see it */
 } Batch;
 
-/* The way of one blob from its stream into the unpack worker: hashed here, by the puller, whatever the workers say. */
+/* The way of one blob from its stream into the unpack worker: hashed, and decrypted, here, by the puller, whatever the
+ * workers say. */
 typedef struct {
     Batch *batch;
     GpLayerJob *job;
     GpSourceStream *stream;
-    int to_worker; /* owned; closed at the end so that the worker sees it */
+    GpDecryptor *decryptor; /* NULL: the layer is not encrypted */
+    int to_worker;          /* owned; closed at the end so that the worker sees it */
     GError *error;
 } Feed;
 
@@ -77,8 +82,8 @@ GPtrArray *gp_layers_plan(const GpManifest *manifest, const GpImageConfig *confi
     return g_steal_pointer(&jobs);
 }
 
-/* Hashes and forwards the blob. When the worker stops reading, hashing goes on to the end: only then is it known
- * whether the bytes or the archive in them are to blame. FALSE with feed->error. */
+/* Hashes, decrypts and forwards the blob. When the worker stops reading, hashing goes on to the end: only then is it
+ * known whether the bytes or the archive in them are to blame. FALSE with feed->error. */
 static gboolean pump(Feed *feed, GpHasher *hasher)
 {
     g_autofree guint8 *buffer = g_malloc(CHUNK);
@@ -102,6 +107,8 @@ static gboolean pump(Feed *feed, GpHasher *hasher)
             return FALSE;
         }
         gp_hasher_update(hasher, buffer, (gsize) got);
+        if (feed->decryptor)
+            gp_decryptor_update(feed->decryptor, buffer, (gsize) got);
         if (forwarding)
             forwarding = gp_write_all(feed->to_worker, buffer, (gsize) got, NULL);
         __atomic_store_n(&feed->job->fetched, total, __ATOMIC_RELAXED);
@@ -123,6 +130,8 @@ static gpointer feed_thread(gpointer data)
         gp_hasher_finish(hasher, &actual);
         ok = gp_digest_check(&layer->digest, &actual, "the blob", &feed->error);
     }
+    if (ok && feed->decryptor)
+        ok = gp_decryptor_finish(feed->decryptor, &feed->error);
     gp_close_fd(&feed->to_worker);
     return GINT_TO_POINTER(ok);
 }
@@ -194,7 +203,8 @@ static gboolean is_stopped(gpointer data)
     return g_atomic_int_get(&((Batch *) data)->failed) || gp_cancelled(NULL);
 }
 
-static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, GpLayerTree **tree, GError **error)
+static gboolean unpack(
+    Batch *batch, GpLayerJob *job, GpSourceStream *stream, const GpLayerKey *key, GpLayerTree **tree, GError **error)
 {
     GpCompression compression;
     int to_worker = -1;
@@ -205,7 +215,8 @@ static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, Gp
     if (!worker)
         return FALSE;
 
-    Feed feed = {.batch = batch, .job = job, .stream = stream, .to_worker = to_worker};
+    g_autoptr(GpDecryptor) decryptor = key ? gp_decryptor_new(key) : NULL;
+    Feed feed = {.batch = batch, .job = job, .stream = stream, .decryptor = decryptor, .to_worker = to_worker};
     GThread *feeder = g_thread_new("feed", feed_thread, &feed);
     GpLayerTarget target = {.objects_fd = gp_store_objects_fd(batch->store),
         .root_fd = gp_staging_root_fd(job->staging),
@@ -238,17 +249,47 @@ static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, Gp
     return TRUE;
 }
 
+/* What an image calls a layer of the store must be what the layer was when it came in: a decrypted layer belongs to
+ * whoever has its key, and a blob that was a plain layer is no encrypted one. */
+static gboolean check_key(const char *stored, const char *shown, GError **error)
+{
+    if (!stored && !shown)
+        return TRUE;
+    if (stored && shown && strlen(stored) == strlen(shown) && CRYPTO_memcmp(stored, shown, strlen(stored)) == 0)
+        return TRUE;
+    if (!stored)
+        g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
+            "not-encrypted: the manifest says that the layer is encrypted, but the store has the same blob as a plain "
+            "layer");
+    else
+        g_set_error(error, GP_ERROR, GP_ERROR_KEY,
+            "key-required: cannot decrypt the layer: the store has it, but this image %s",
+            shown ? "shows another key than the one that decrypted it" : "names it without its key");
+    return FALSE;
+}
+
 /* A layer in the store was verified when it came in; that this image's configuration calls it by another diffID makes
  * *this* image wrong. */
-static gboolean check_stored(Batch *batch, GpLayerJob *job, GError **error)
+static gboolean check_stored(Batch *batch, GpLayerJob *job, const char *proof, GError **error)
 {
     GpDigest stored;
-    return gp_store_layer_diff_id(batch->store, &job->descriptor->digest, &stored, error) &&
+    g_autofree char *stored_proof = NULL;
+    return gp_store_layer_key_proof(batch->store, &job->descriptor->digest, &stored_proof, error) &&
+           check_key(stored_proof, proof, error) &&
+           gp_store_layer_diff_id(batch->store, &job->descriptor->digest, &stored, error) &&
            gp_digest_check(&job->diff_id, &stored, "the stored layer's diffID", error);
 }
 
 static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
 {
+    g_autoptr(GpLayerKey) key = NULL;
+    g_autofree char *proof = NULL;
+    if (gp_layer_is_encrypted(job->descriptor)) {
+        key = gp_layer_key_unwrap(batch->providers, job->descriptor, error);
+        if (!key)
+            return FALSE;
+        proof = gp_layer_key_proof(key, &job->descriptor->digest);
+    }
     gboolean already = gp_store_has_layer(batch->store, &job->descriptor->digest);
     if (!already) {
         job->staging = gp_store_begin_layer(batch->store, &job->descriptor->digest, &already, error);
@@ -256,7 +297,7 @@ static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
             return FALSE;
     }
     if (already) {
-        if (!check_stored(batch, job, error))
+        if (!check_stored(batch, job, proof, error))
             return FALSE;
         g_atomic_int_set(&job->state, GP_LAYER_REUSED);
         return TRUE;
@@ -265,8 +306,10 @@ static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
     g_autoptr(GpSourceStream) stream =
         gp_source_stream_open(batch->source, &job->descriptor->digest, job->descriptor->size, error);
     GpLayerTree *tree = NULL;
-    if (!stream || !unpack(batch, job, stream, &tree, error))
+    if (!stream || !unpack(batch, job, stream, key, &tree, error))
         return FALSE;
+    if (proof)
+        gp_staging_bind_key(job->staging, proof);
     gp_staging_complete(job->staging, tree, &job->diff_id, job->descriptor->size);
     g_atomic_int_set(&job->state, GP_LAYER_DONE);
     return TRUE;
@@ -298,9 +341,10 @@ static gint bigger_first(gconstpointer a, gconstpointer b, gpointer unused)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-gboolean gp_layers_pull(GpSource *source, GpStore *store, GPtrArray *jobs, guint parallel, GError **error)
+gboolean gp_layers_pull(
+    GpSource *source, GpStore *store, const GpKeyProviders *providers, GPtrArray *jobs, guint parallel, GError **error)
 {
-    Batch batch = {.source = source, .store = store};
+    Batch batch = {.source = source, .store = store, .providers = providers};
     g_mutex_init(&batch.lock);
     GThreadPool *pool = g_thread_pool_new(run_job, &batch, (gint) CLAMP(parallel, 1, GP_LIMIT_PARALLEL), TRUE, NULL);
     g_thread_pool_set_sort_function(pool, bigger_first, NULL);

@@ -4,6 +4,7 @@
 
 #include <glib.h>
 
+#include "puller/key_provider.h"
 #include "puller/manifest.h"
 #include "puller/source.h"
 #include "storage/store.h"
@@ -31,7 +32,11 @@ void gp_layer_job_free(GpLayerJob *job);
  * that occurs twice with different diffIDs is refused: DIGEST. */
 GPtrArray *gp_layers_plan(const GpManifest *manifest, const GpImageConfig *config, GError **error);
 
-/* Gets all @jobs, at most @parallel at a time, the biggest first. On failure the first failed layer's error; what other
+/* Gets all @jobs, at most @parallel at a time, the biggest first. The key of an encrypted layer is unwrapped by
+ * @providers before its blob is asked for, also when the store has the layer: having it is no right to it. @providers
+ * may be NULL if no layer is encrypted. On failure the first failed layer's error; what other
  * layers had finished stays in their jobs. Errors: DIGEST (bytes are not what the manifest or configuration names), and
- * those of source and storage. */
-gboolean gp_layers_pull(GpSource *source, GpStore *store, GPtrArray *jobs, guint parallel, GError **error);
+ * KEY (a layer's key cannot be had, or is another one), those of
+ * source and storage. */
+gboolean gp_layers_pull(
+    GpSource *source, GpStore *store, const GpKeyProviders *providers, GPtrArray *jobs, guint parallel, GError **error);

@@ -36,6 +36,12 @@ static const struct {
     {"application/vnd.oci.image.layer.v1.tar", GP_COMPRESSION_NONE},
     {"application/vnd.oci.image.layer.v1.tar+gzip", GP_COMPRESSION_GZIP},
     {"application/vnd.oci.image.layer.v1.tar+zstd", GP_COMPRESSION_ZSTD},
+    {"application/vnd.oci.image.layer.v1.tar+encrypted", GP_COMPRESSION_NONE},
+    {"application/vnd.oci.image.layer.v1.tar+gzip+encrypted", GP_COMPRESSION_GZIP},
+    {"application/vnd.oci.image.layer.v1.tar+zstd+encrypted", GP_COMPRESSION_ZSTD},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar+encrypted", GP_COMPRESSION_NONE},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip+encrypted", GP_COMPRESSION_GZIP},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd+encrypted", GP_COMPRESSION_ZSTD},
     {"application/vnd.docker.image.rootfs.diff.tar", GP_COMPRESSION_NONE},
     {"application/vnd.docker.image.rootfs.diff.tar.gzip", GP_COMPRESSION_GZIP},
     {"application/vnd.docker.image.rootfs.diff.tar.zstd", GP_COMPRESSION_ZSTD},
@@ -352,7 +358,8 @@ gboolean gp_layer_compression(const GpDescriptor *layer, GpCompression *compress
         }
     g_autofree char *shown = gp_escape(type, -1, 200);
     if (g_str_has_suffix(type, "+encrypted"))
-        g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED, "\"%s\": encrypted layers are not supported", shown);
+        g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
+            "\"%s\": only OCI tar layers, plain, gzip or zstd, can be decrypted", shown);
     else if (strstr(type, "nondistributable") || strstr(type, "foreign"))
         g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
             "\"%s\": a layer that lies outside the registry, which is never fetched", shown);

@@ -49,5 +49,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpIndex, gp_index_free)
  * is on offer. */
 const GpDescriptor *gp_index_choose(const GpIndex *index, const GpPlatform *platform, GError **error);
 
-/* Compression of a layer's media type. Errors: UNSUPPORTED (unknown, encrypted, foreign). */
+/* Compression of a layer's media type, under its encryption if it has one. Errors: UNSUPPORTED (unknown, foreign). */
 gboolean gp_layer_compression(const GpDescriptor *layer, GpCompression *compression, GError **error);

@@ -27,6 +27,7 @@ typedef struct {
     char *extra_roots;       /* further CA certificates, PEM; NULL */
     char *cdh_socket;        /* of the confidential-data-hub: kbs:// resources */
     char *resource_endpoint; /* REST service to ask where that socket does not exist */
+    char *key_provider_config; /* of ocicrypt: which key provider is asked where; NULL: all at cdh_socket */
     char *agent_socket;      /* of the attestation agent */
     GpMeasureMode measurement;
     char **bundle_roots; /* a bundle must lie below one of them; NULL: anywhere */

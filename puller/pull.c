@@ -15,6 +15,7 @@
 #include "puller/cancel.h"
 #include "puller/documents.h"
 #include "puller/fetch.h"
+#include "puller/key_provider.h"
 #include "puller/layers.h"
 #include "puller/measure.h"
 #include "puller/mount.h"
@@ -52,7 +53,8 @@ struct _GpPull {
     GpVerdict *verdict;
     GpImageConfig *config;
     GBytes *config_bytes;
-    GPtrArray *jobs; /* GpLayerJob* */
+    GpKeyProviders *providers; /* NULL unless a layer is encrypted */
+    GPtrArray *jobs;           /* GpLayerJob* */
     GpStore *store;
     char *rootfs;
     char *measurement; /* what came of it; NULL: not yet */
@@ -80,6 +82,7 @@ void gp_pull_free(GpPull *pull)
     if (!pull)
         return;
     g_clear_pointer(&pull->jobs, g_ptr_array_unref);
+    gp_key_providers_free(pull->providers);
     gp_store_free(pull->store);
     gp_source_free(pull->source);
     gp_fetch_free(pull->fetch);
@@ -329,10 +332,23 @@ static GArray *layer_digests(const GpPull *pull)
     return layers;
 }
 
+/* Asked for only by images that need it: a guest without encrypted images has no such configuration. */
+static gboolean find_key_providers(GpPull *pull, GError **error)
+{
+    for (guint i = 0; i < pull->manifest->layers->len && !pull->providers; i++) {
+        if (!gp_layer_is_encrypted(pull->manifest->layers->pdata[i]))
+            continue;
+        pull->providers = gp_key_providers_load(pull->options->cdh_socket, pull->options->key_provider_config, error);
+        if (!pull->providers)
+            return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean get_layers(GpPull *pull, GError **error)
 {
     const GpPullOptions *options = pull->options;
-    if (!get_config(pull, error))
+    if (!get_config(pull, error) || !find_key_providers(pull, error))
         return FALSE;
     GPtrArray *jobs = gp_layers_plan(pull->manifest, pull->config, error);
     if (!jobs)
@@ -348,7 +364,7 @@ static gboolean get_layers(GpPull *pull, GError **error)
     if (!gp_store_use_image(pull->store, &pull->subject.manifest, layers, error))
         return FALSE;
     g_autoptr(GError) failure = NULL;
-    if (gp_layers_pull(pull->source, pull->store, jobs, options->max_parallel, &failure))
+    if (gp_layers_pull(pull->source, pull->store, pull->providers, jobs, options->max_parallel, &failure))
         return TRUE;
     keep_finished_layers(pull, failure);
     g_propagate_error(error, g_steal_pointer(&failure));
@@ -584,6 +600,7 @@ json_t *gp_pull_report(const GpPull *pull)
     if (pull->manifest) {
         g_autofree char *digest = gp_digest_to_string(&pull->manifest->config->digest);
         json_object_set_new(report, "configDigest", json_string(digest));
+        json_object_set_new(report, "encrypted", gp_manifest_encryption(pull->manifest));
     }
     guint64 downloaded = 0, reused = 0, unpacked = 0;
     json_object_set_new(report, "layers", report_layers(pull, &downloaded, &reused, &unpacked));

@@ -43,7 +43,7 @@ gboolean gp_pull_run(GpPull *pull, GError **error);
 const GpVerdict *gp_pull_verdict(const GpPull *pull);
 const GpDigest *gp_pull_manifest_digest(const GpPull *pull);
 
-/* {"image","manifestDigest","configDigest","layers","verdict","rootfs","measurement","receipt","timings","bytes"}: as
+/* {"image","manifestDigest","configDigest","encrypted","layers","verdict","rootfs","measurement","receipt","timings","bytes"}: as
  * much as is known. New reference. */
 json_t *gp_pull_report(const GpPull *pull);
 

@@ -175,6 +175,12 @@ int gp_staging_root_fd(const GpStaging *staging)
     return staging->root_fd;
 }
 
+void gp_staging_bind_key(GpStaging *staging, const char *proof)
+{
+    g_free(staging->key_proof);
+    staging->key_proof = g_strdup(proof);
+}
+
 void gp_staging_complete(GpStaging *staging, GpLayerTree *tree, const GpDigest *diff_id, guint64 blob_size)
 {
     g_return_if_fail(!staging->complete);
@@ -203,6 +209,7 @@ void gp_staging_free(GpStaging *staging)
     gp_close_fd(&staging->fd);
     gp_close_fd(&staging->blob_lock_fd);
     g_clear_error(&staging->error);
+    g_free(staging->key_proof);
     g_free(staging->commit);
     g_free(staging->name);
     g_free(staging);

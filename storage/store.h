@@ -34,6 +34,10 @@ gboolean gp_store_has_layer(GpStore *store, const GpDigest *blob);
 /* diffID recorded with a committed layer. Errors: NOT_FOUND, INTERNAL. */
 gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *diff_id, GError **error);
 
+/* What was recorded by gp_staging_bind_key(), the caller's; NULL without error for a layer that was never encrypted.
+ * Errors: NOT_FOUND, INTERNAL. */
+gboolean gp_store_layer_key_proof(GpStore *store, const GpDigest *blob, char **proof, GError **error);
+
 /* Paths (char*) of the layer's directories that only entries below them named (storage/layer_tree.h, implied). Errors:
  * NOT_FOUND, INTERNAL. */
 GPtrArray *gp_store_layer_implied(GpStore *store, const GpDigest *blob, GError **error);
@@ -47,6 +51,8 @@ typedef struct _GpStaging GpStaging;
 GpStaging *gp_store_begin_layer(GpStore *store, const GpDigest *blob, gboolean *already, GError **error);
 int gp_staging_root_fd(const GpStaging *staging); /* borrowed: the directory that becomes the layer's root */
 int gp_store_objects_fd(GpStore *store);          /* borrowed */
+/* Records that the layer was decrypted, by the key of which @proof is the proof; before gp_staging_complete(). */
+void gp_staging_bind_key(GpStaging *staging, const char *proof);
 /* Hands the finished tree over, once, and writes the layer's commit, which gp_store_commit() makes a layer of; an error
  * in that is told there. Takes @tree. Thread-safe: call it from the thread that unpacked the layer. */
 void gp_staging_complete(GpStaging *staging, GpLayerTree *tree, const GpDigest *diff_id, guint64 blob_size);
@@ -77,6 +83,7 @@ typedef struct {
     GpDigest blob, diff_id;
     guint64 blob_size, bytes, entries;
     guint images; /* how many images use it */
+    gboolean encrypted;
 } GpStoredLayer;
 GPtrArray *gp_store_layers(GpStore *store, GError **error);
 void gp_stored_layer_free(GpStoredLayer *layer);

@@ -174,6 +174,8 @@ static GVariant *layer_metadata(const GpStaging *staging, const GpLayerTree *tre
     g_variant_builder_add(&builder, "{sv}", GP_META_BLOB, g_variant_new_string(blob));
     g_variant_builder_add(&builder, "{sv}", GP_META_DIFF_ID, g_variant_new_string(diff_id));
     g_variant_builder_add(&builder, "{sv}", GP_META_BLOB_SIZE, g_variant_new_uint64(staging->blob_size));
+    if (staging->key_proof)
+        g_variant_builder_add(&builder, "{sv}", GP_META_KEY_PROOF, g_variant_new_string(staging->key_proof));
     g_variant_builder_add(&builder, "{sv}", GP_META_BYTES, g_variant_new_uint64(tree->bytes));
     g_variant_builder_add(&builder, "{sv}", GP_META_ENTRIES, g_variant_new_uint64(tree->entries));
     g_variant_builder_add(&builder, "{sv}", GP_META_IMPLIED, g_variant_builder_end(&implied));

@@ -156,6 +156,17 @@ gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *
     return load_layer(store, blob, &metadata, diff_id, error);
 }
 
+gboolean gp_store_layer_key_proof(GpStore *store, const GpDigest *blob, char **proof, GError **error)
+{
+    GpDigest diff_id;
+    g_autoptr(GVariant) metadata = NULL;
+    *proof = NULL;
+    if (!load_layer(store, blob, &metadata, &diff_id, error))
+        return FALSE;
+    (void) g_variant_lookup(metadata, GP_META_KEY_PROOF, "s", proof);
+    return TRUE;
+}
+
 GPtrArray *gp_store_layer_implied(GpStore *store, const GpDigest *blob, GError **error)
 {
     GpDigest diff_id;
@@ -225,6 +236,7 @@ GPtrArray *gp_store_layers(GpStore *store, GError **error)
         (void) g_variant_lookup(metadata, GP_META_BLOB_SIZE, "t", &layer->blob_size);
         (void) g_variant_lookup(metadata, GP_META_BYTES, "t", &layer->bytes);
         (void) g_variant_lookup(metadata, GP_META_ENTRIES, "t", &layer->entries);
+        layer->encrypted = g_variant_lookup(metadata, GP_META_KEY_PROOF, "&s", NULL);
         layer->images = count_users(images, &layer->blob);
         g_ptr_array_add(layers, g_steal_pointer(&layer));
     }

@@ -50,6 +50,7 @@ struct _GpStaging {
     GpDigest diff_id;
     guint64 blob_size;
     guint64 generation; /* of the objects when it began */
+    char *key_proof;    /* NULL: not an encrypted layer */
     char *commit;       /* checksum of the layer's commit, which no ref names yet; NULL until complete */
     GError *error;      /* why there is none although the layer is complete; told by gp_store_commit() */
 };
@@ -150,6 +151,7 @@ gboolean gp_store_drop_ref(GpStore *store, const char *kind, const GpDigest *dig
 #define GP_META_BLOB "guest-pull.blob"
 #define GP_META_DIFF_ID "guest-pull.diff-id"
 #define GP_META_BLOB_SIZE "guest-pull.blob-size"
+#define GP_META_KEY_PROOF "guest-pull.key-proof"
 #define GP_META_BYTES "guest-pull.bytes"
 #define GP_META_ENTRIES "guest-pull.entries"
 #define GP_META_IMPLIED "guest-pull.implied"
