@@ -66,6 +66,10 @@
 #define GP_DEFAULT_PARALLEL 4
 #define GP_LIMIT_PARALLEL 32
 
+/* Free space in the store: a pull that would leave less than the low mark makes room up to the high one. */
+#define GP_DEFAULT_LOW_WATER_PERCENT 5
+#define GP_DEFAULT_HIGH_WATER_PERCENT 10
+
 /* The writable layer. */
 #define GP_DEFAULT_RW_PERCENT 50 /* of physical memory, as tmpfs itself */
 

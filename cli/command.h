@@ -11,6 +11,8 @@ typedef struct {
     GpPullOptions *pull; /* defaults, configuration and options together */
     GpConfig *config;    /* where they come from; NULL for commands without */
     char *identity;      /* policy match: the rule as JSON; NULL */
+    char *older_than;    /* prune: an age; NULL */
+    char *until_free;    /* prune: an amount of space; NULL */
     gboolean receipts;   /* images */
     gboolean json, quiet, verbose;
     char **words; /* behind the command's name, NULL-ended */

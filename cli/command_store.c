@@ -164,24 +164,6 @@ gboolean gp_command_rm(GpContext *context, int *status, GError **error)
     return TRUE;
 }
 
-gboolean gp_command_prune(GpContext *context, int *status, GError **error)
-{
-    GpPruned pruned;
-    GpPruneOptions options = {.runtime_dir = context->pull->runtime_dir};
-    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_REMOVE, TRUE, error);
-    if (!store || !gp_store_prune(store, &options, &pruned, error))
-        return FALSE;
-    g_autofree char *bytes = gp_format_bytes(pruned.bytes);
-    if (context->json)
-        gp_print_json(json_pack("{s:I, s:I, s:I}", "images", (json_int_t) pruned.images, "layers",
-            (json_int_t) pruned.layers, "bytes", (json_int_t) pruned.bytes));
-    else
-        gp_print("removed %" G_GUINT64_FORMAT " image%s and %" G_GUINT64_FORMAT " layer%s, %s\n", pruned.images,
-            pruned.images == 1 ? "" : "s", pruned.layers, pruned.layers == 1 ? "" : "s", bytes);
-    *status = 0;
-    return TRUE;
-}
-
 gboolean gp_command_fsck(GpContext *context, int *status, GError **error)
 {
     g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);

@@ -19,6 +19,7 @@ gboolean gp_command_images(GpContext *context, int *status, GError **error);
 gboolean gp_command_layers(GpContext *context, int *status, GError **error);
 gboolean gp_command_rm(GpContext *context, int *status, GError **error);
 gboolean gp_command_prune(GpContext *context, int *status, GError **error);
+gboolean gp_command_df(GpContext *context, int *status, GError **error);
 gboolean gp_command_fsck(GpContext *context, int *status, GError **error);
 
 gboolean gp_command_status(GpContext *context, int *status, GError **error);

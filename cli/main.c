@@ -9,7 +9,8 @@
 #include "cli/output.h"
 
 typedef struct {
-    char *config, *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *as, *bundle, *rw_size, *identity;
+    char *config, *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *as, *bundle, *rw_size, *identity,
+        *older_than, *until_free;
     char **plain_http;
     gboolean json, quiet, verbose, allow_unencrypted, receipts, version;
     int timeout, max_parallel;
@@ -19,7 +20,7 @@ typedef struct {
 static void arguments_clear(Arguments *a)
 {
     char *const strings[] = {a->config, a->policy, a->registries_d, a->authfile, a->store, a->platform, a->cert_dir,
-        a->as, a->bundle, a->rw_size, a->identity};
+        a->as, a->bundle, a->rw_size, a->identity, a->older_than, a->until_free};
     for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_strfreev(a->plain_http);
@@ -57,6 +58,9 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
         {"timeout", 0, 0, G_OPTION_ARG_INT, &a->timeout, "for everything together", "SECONDS"},
         {"max-parallel", 0, 0, G_OPTION_ARG_INT, &a->max_parallel, "layers at the same time", "N"},
         {"allow-unencrypted-store", 0, 0, G_OPTION_ARG_NONE, &a->allow_unencrypted, "for debugging only", NULL},
+        {"older-than", 0, 0, G_OPTION_ARG_STRING, &a->older_than, "prune: images not pulled for so long", "AGE"},
+        {"until-free", 0, 0, G_OPTION_ARG_STRING, &a->until_free, "prune: old images until so much is free",
+            "BYTES|PERCENT"},
         {"receipts", 0, 0, G_OPTION_ARG_NONE, &a->receipts, "images: the receipts of all pulls", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &a->json, "one JSON object on standard output", NULL},
         {"quiet", 'q', 0, G_OPTION_ARG_NONE, &a->quiet, "no progress", NULL},
@@ -157,6 +161,8 @@ static gboolean apply(Arguments *a, GpContext *context, GError **error)
     options->verbose = a->verbose;
     options->request_id = request_id();
     context->identity = a->identity;
+    context->older_than = a->older_than;
+    context->until_free = a->until_free;
     context->receipts = a->receipts;
     context->json = a->json;
     context->quiet = a->quiet;

@@ -30,6 +30,8 @@ static const struct {
     [GP_SETTING_MAX_PULLS] = {"max_pulls", G_STRUCT_OFFSET(GpPullOptions, max_pulls), GP_LIMIT_PARALLEL},
     [GP_SETTING_TIMEOUT] = {"timeout", G_STRUCT_OFFSET(GpPullOptions, timeout), MAX_TIMEOUT},
     [GP_SETTING_RW_SIZE] = {"rw_size", -1},
+    [GP_SETTING_LOW_WATER] = {"store_low_water", G_STRUCT_OFFSET(GpPullOptions, low_water)},
+    [GP_SETTING_HIGH_WATER] = {"store_high_water", G_STRUCT_OFFSET(GpPullOptions, high_water)},
     [GP_SETTING_UNENCRYPTED] = {"allow_unencrypted_store", G_STRUCT_OFFSET(GpPullOptions, allow_unencrypted_store)},
     [GP_SETTING_MEASUREMENT] = {"measurement", -1},
     [GP_SETTING_CDH_SOCKET] = {"cdh_socket", G_STRUCT_OFFSET(GpPullOptions, cdh_socket)},
@@ -223,6 +225,15 @@ static gboolean set_size(GpPullOptions *options, json_t *value, const char *plac
     return FALSE;
 }
 
+static gboolean set_space(
+    GpPullOptions *options, const GpSettingKey *key, json_t *value, const char *place, GError **error)
+{
+    g_autofree char *text = json_is_integer(value) ? g_strdup_printf("%" JSON_INTEGER_FORMAT, json_integer_value(value))
+                                                   : g_strdup(json_string_value(value));
+    return text ? gp_space_parse(text, place, field(options, key->setting), error)
+                : refuse(error, place, "a size (\"2G\") or a percentage of the filesystem (\"10%\")");
+}
+
 static gboolean set_unsupported(GpPullOptions *options, const GpSettingKey *key)
 {
     g_autofree char *before = options->unsupported;
@@ -268,6 +279,8 @@ static gboolean set_value(
         return TRUE;
     case GP_FORM_SIZE:
         return set_size(options, value, place, error);
+    case GP_FORM_SPACE:
+        return set_space(options, key, value, place, error);
     case GP_FORM_MEASUREMENT:
         return (text && gp_measure_mode_from_name(text, &options->measurement)) ||
                refuse(error, place, "\"auto\", \"required\", \"best-effort\" or \"off\"");
@@ -342,6 +355,12 @@ static json_t *describe_size(const GpRootfsLimits *rw)
     return json_string(text);
 }
 
+static json_t *describe_space(const GpSpace *space)
+{
+    g_autofree char *text = gp_space_format(space);
+    return json_string(text);
+}
+
 json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
 {
     const char *const *string =
@@ -366,6 +385,10 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
         return json_integer(options->timeout);
     case GP_SETTING_RW_SIZE:
         return describe_size(&options->rw);
+    case GP_SETTING_LOW_WATER:
+        return describe_space(&options->low_water);
+    case GP_SETTING_HIGH_WATER:
+        return describe_space(&options->high_water);
     case GP_SETTING_UNENCRYPTED:
         return json_boolean(options->allow_unencrypted_store);
     case GP_SETTING_MEASUREMENT:

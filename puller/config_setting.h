@@ -21,6 +21,8 @@ typedef enum {
     GP_SETTING_MAX_PULLS,
     GP_SETTING_TIMEOUT,
     GP_SETTING_RW_SIZE,
+    GP_SETTING_LOW_WATER,
+    GP_SETTING_HIGH_WATER,
     GP_SETTING_UNENCRYPTED,
     GP_SETTING_MEASUREMENT,
     GP_SETTING_CDH_SOCKET,
@@ -49,6 +51,7 @@ typedef enum {
     GP_FORM_COUNT_CAPPED, /* the same, more counts as the ceiling */
     GP_FORM_BOOLEAN,
     GP_FORM_SIZE,
+    GP_FORM_SPACE, /* of a filesystem: bytes or percent */
     GP_FORM_MEASUREMENT,
     GP_FORM_UNSUPPORTED, /* anything that is not empty: what we cannot do */
 } GpForm;

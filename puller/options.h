@@ -6,6 +6,7 @@
 
 #include "puller/manifest.h"
 #include "puller/measure.h"
+#include "puller/room.h"
 #include "storage/rootfs.h"
 
 typedef struct {
@@ -37,6 +38,7 @@ typedef struct {
     guint max_parallel;
     guint max_pulls; /* guest-pulld's: pulls at the same time */
     GpRootfsLimits rw;
+    GpSpace low_water, high_water; /* free space in the store: see puller/room.h */
     gboolean allow_unencrypted_store;
     gboolean verbose;
 } GpPullOptions;

@@ -345,6 +345,16 @@ static gboolean find_key_providers(GpPull *pull, GError **error)
     return TRUE;
 }
 
+static guint64 missing_bytes(const GpPull *pull)
+{
+    guint64 bytes = 0;
+    for (guint i = 0; i < pull->jobs->len; i++) {
+        const GpDescriptor *layer = ((GpLayerJob *) pull->jobs->pdata[i])->descriptor;
+        bytes += gp_store_has_layer(pull->store, &layer->digest) ? 0 : layer->size;
+    }
+    return bytes;
+}
+
 static gboolean get_layers(GpPull *pull, GError **error)
 {
     const GpPullOptions *options = pull->options;
@@ -363,6 +373,7 @@ static gboolean get_layers(GpPull *pull, GError **error)
     g_autoptr(GArray) layers = layer_digests(pull);
     if (!gp_store_use_image(pull->store, &pull->subject.manifest, layers, error))
         return FALSE;
+    gp_room_make(pull->store, &options->low_water, &options->high_water, options->runtime_dir, missing_bytes(pull));
     g_autoptr(GError) failure = NULL;
     if (gp_layers_pull(pull->source, pull->store, pull->providers, jobs, options->max_parallel, &failure))
         return TRUE;

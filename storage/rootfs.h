@@ -16,6 +16,9 @@ typedef struct {
  * Sets rw_bytes and rw_percent and leaves the rest. Errors: USAGE. */
 gboolean gp_rootfs_parse_size(const char *text, GpRootfsLimits *limits, GError **error);
 
+/* The size in bytes that a writable layer of @limits may have. */
+guint64 gp_rootfs_size(const GpRootfsLimits *limits);
+
 /* Mounts @layers (O_PATH descriptors of layer roots, base first; repeats allowed) on @bundle/rootfs, creating the
  * directory with mode 0755; an empty one that is there already is taken. @bundle itself must exist and be no symbolic
  * link.

@@ -23,7 +23,7 @@ void gp_rootfs_upper_clear(GpRootfsUpper *upper)
     gp_close_fd(&upper->mount_fd);
 }
 
-static guint64 size_in_bytes(const GpRootfsLimits *limits)
+guint64 gp_rootfs_size(const GpRootfsLimits *limits)
 {
     if (limits->rw_bytes > 0)
         return limits->rw_bytes;
@@ -38,7 +38,7 @@ static int make_tmpfs(const GpRootfsLimits *limits, GError **error)
         gp_set_errno(error, errno, "tmpfs for the writable layer%s", errno == EPERM ? "\nmounting needs root" : "");
         return -1;
     }
-    guint64 bytes = size_in_bytes(limits);
+    guint64 bytes = gp_rootfs_size(limits);
     guint64 inodes = limits->rw_inodes > 0 ? limits->rw_inodes : bytes / (4 * GP_KIB);
     g_autofree char *size = g_strdup_printf("%" G_GUINT64_FORMAT, bytes);
     g_autofree char *nr_inodes = g_strdup_printf("%" G_GUINT64_FORMAT, inodes);

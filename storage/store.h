@@ -121,7 +121,8 @@ typedef struct {
  * CANCELLED (another process has been writing for a minute), INTERNAL. */
 gboolean gp_store_prune(GpStore *store, const GpPruneOptions *options, GpPruned *pruned, GError **error);
 
-/* Bytes that may still be written. */
+/* Of the filesystem: all its bytes, and those that may still be written. */
+guint64 gp_store_size(GpStore *store);
 guint64 gp_store_free_bytes(GpStore *store);
 
 /* A layer's directory for the overlay, opened O_PATH; the caller closes. Errors: NOT_FOUND. */

@@ -135,6 +135,12 @@ gboolean gp_store_remove_image(
 
 /* ---- prune */
 
+guint64 gp_store_size(GpStore *store)
+{
+    struct statvfs fs;
+    return fstatvfs(store->fd, &fs) == 0 ? (guint64) fs.f_blocks * fs.f_frsize : 0;
+}
+
 guint64 gp_store_free_bytes(GpStore *store)
 {
     struct statvfs fs;

@@ -10,8 +10,9 @@
 
 #define USED "locks/used"
 #define POLL_MICROSECONDS 20000
-#define USE_WAIT (60 * G_USEC_PER_SEC) /* a claim lasts for a rename and a ref; only a stuck process keeps it longer   \
-                                        */
+#define USE_WAIT                                                                                                       \
+    (60 * G_USEC_PER_SEC) /* a claim lasts for a rename and a ref; only a stuck process keeps it longer                \
+                           */
 #define IMAGES_BIT ((guint64) 1 << 62)
 
 /* The byte of @digest: the first 62 bits, in one half for layers and in the other for images. */

@@ -2,7 +2,7 @@
 
 # Those with "=" take a value.
 _guest_pull_options=(--config= --policy= --bundle= --as= --identity= --registries-d= --authfile= --store= --platform= --plain-http=
-    --cert-dir= --rw-size= --timeout= --max-parallel= --allow-unencrypted-store --receipts --json --quiet --verbose --version --help)
+    --cert-dir= --rw-size= --timeout= --max-parallel= --allow-unencrypted-store --older-than= --until-free= --receipts --json --quiet --verbose --version --help)
 _guest_pulld_options=(--config= --listen= --upstream= --exec-upstream= --status= --guest-pull= --bundle-root= --pull-socket=
     --puller-option= --max-parallel= --timeout= --log-format= --verbose --version --help)
 
@@ -40,7 +40,7 @@ _guest_pull_value() {
         --log-format) _guest_pull_reply "$2$3" "$2"{text,json,journald} ;;
         --listen | --status | --pull-socket) _guest_pull_reply "$2$3" "$2unix:" ;;
         --upstream) _guest_pull_reply "$2$3" "$2unix:" "$2none" ;;
-        --as | --identity | --plain-http | --rw-size | --timeout | --max-parallel | --puller-option) ;;
+        --as | --identity | --plain-http | --rw-size | --timeout | --max-parallel | --puller-option | --older-than | --until-free) ;;
         *) return 1 ;;
     esac
 }
@@ -62,7 +62,7 @@ _guest_pull_argument() {
     local current=$1 images
     shift
     case $* in
-        '') _guest_pull_reply "$current" pull verify umount ref policy config images layers rm prune fsck status ;;
+        '') _guest_pull_reply "$current" pull verify umount ref policy config images layers rm prune df fsck status ;;
         config) _guest_pull_reply "$current" show ;;
         policy) _guest_pull_reply "$current" check explain match ;;
         'policy check') _guest_pull_paths -f '' "$current" ;;
