@@ -14,7 +14,7 @@ VERSION := 0.1.0
 
 # ---- what Debian must have; each list is used by "make deps" and nothing else
 DEPS_BUILD := gcc g++ make pkg-config libc6-dev libglib2.0-dev libostree-dev libgpgme-dev libarchive-dev libssl-dev \
-  libzstd-dev libcurl4-openssl-dev libjansson-dev libisal-dev libseccomp-dev libyaml-dev libtomlplusplus-dev
+  libzstd-dev libcurl4-openssl-dev libjansson-dev libisal-dev libseccomp-dev libyaml-dev libtomlplusplus-dev libcryptsetup-dev
 DEPS_RUN := docker-registry skopeo gnupg crun busybox-static jq python3 openssl util-linux ca-certificates
 DEPS_CHECK := python3-pytest python3-cryptography umoci ostree attr acl libcap2-bin zstd gzip strace apache2-utils curl procps iproute2
 DEPS_LINT := clang-tidy clang-format cppcheck
@@ -49,24 +49,27 @@ PKGS_BASE := glib-2.0 jansson libcrypto libseccomp
 PKGS_PULL := $(PKGS_BASE) ostree-1 gio-2.0 gpgme yaml-0.1
 PKGS_FETCH := $(PKGS_BASE) libssl libcurl
 PKGS_UNPACK := $(PKGS_BASE) libarchive libzstd libisal
-PKGS_ALL := $(sort $(PKGS_PULL) $(PKGS_FETCH) $(PKGS_UNPACK))
+PKGS_VOLUME := $(PKGS_BASE) libcryptsetup
+PKGS_ALL := $(sort $(PKGS_PULL) $(PKGS_FETCH) $(PKGS_UNPACK) $(PKGS_VOLUME))
 # What a clean machine lacks before "make deps" must not be a noisy error of every other target.
 pkg-cflags = $(shell pkg-config --cflags $(1) 2>/dev/null | sed 's/-I/-isystem /g')
 pkg-libs = $(shell pkg-config --libs $(1) 2>/dev/null)
 PKG_CFLAGS := $(call pkg-cflags,$(PKGS_ALL))
 
-# ---- sources: a folder is a library; worker_*.c of puller/ and storage/ belong to the worker programs alone
+# ---- sources: a folder is a library; worker_*.c of puller/ and storage/ belong to the worker programs alone, crypt_*.c of
+# storage/ to guest-pull-volume
 FOLDERS := base policy sigstore storage puller
-src = $(filter-out $(1)/worker_%.c,$(wildcard $(1)/*.c)) $(wildcard $(1)/*.cc)
+src = $(filter-out $(1)/worker_%.c $(1)/crypt_%.c,$(wildcard $(1)/*.c)) $(wildcard $(1)/*.cc)
 FETCH_SRC := $(filter-out puller/worker_main.c,$(wildcard puller/worker_*.c))
 UNPACK_SRC := $(filter-out storage/worker_main.c,$(wildcard storage/worker_*.c))
+CRYPT_SRC := $(filter-out storage/crypt_main.c,$(wildcard storage/crypt_*.c))
 obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
 LIBS := $(foreach f,$(FOLDERS),$(BUILD)/lib/$(f).a)
 # The arrows of the house, as link order: puller uses policy, sigstore and storage, all use base.
 LINK := $(BUILD)/lib/puller.a $(BUILD)/lib/storage.a $(BUILD)/lib/sigstore.a $(BUILD)/lib/policy.a $(BUILD)/lib/base.a
 
 BIN := $(BUILD)/bin/guest-pull
-WORKERS := $(BUILD)/libexec/guest-pull/guest-pull-fetch $(BUILD)/libexec/guest-pull/guest-pull-unpack
+WORKERS := $(foreach w,fetch unpack volume,$(BUILD)/libexec/guest-pull/guest-pull-$(w))
 PROGRAMS := $(BIN) $(WORKERS)
 
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*/test_*.c))
@@ -86,6 +89,7 @@ endef
 $(foreach f,$(FOLDERS),$(eval $(call folder-lib,$(f))))
 $(BUILD)/lib/fetch.a: $(call obj,$(FETCH_SRC))
 $(BUILD)/lib/unpack.a: $(call obj,$(UNPACK_SRC))
+$(BUILD)/lib/crypt.a: $(call obj,$(CRYPT_SRC))
 
 $(BUILD)/lib/%.a:
 	@mkdir -p $(@D)
@@ -120,11 +124,16 @@ $(BUILD)/libexec/guest-pull/guest-pull-unpack: $(call obj,storage/worker_main.c)
 	@mkdir -p $(@D)
 	$(call link,$^,$(PKGS_UNPACK))
 
+$(BUILD)/libexec/guest-pull/guest-pull-volume: $(call obj,storage/crypt_main.c) $(BUILD)/lib/crypt.a \
+  $(call obj,storage/volume_request.c) $(BUILD)/lib/base.a
+	@mkdir -p $(@D)
+	$(call link,$^,$(PKGS_VOLUME))
+
 # ---- tests: one program per file, linked with the folder under test and what that folder may use
 UNIT_LIBS_base := base
 UNIT_LIBS_policy := policy base
 UNIT_LIBS_sigstore := sigstore base
-UNIT_LIBS_storage := unpack storage base
+UNIT_LIBS_storage := unpack crypt storage base
 UNIT_LIBS_puller := fetch puller storage sigstore policy base
 define unit-rule
 $(BUILD)/tests/unit/$(1)/%: $(BUILD)/obj/tests/unit/$(1)/%.o $(foreach l,$(UNIT_LIBS_$(1)),$(BUILD)/lib/$(l).a)

@@ -73,6 +73,10 @@
 /* The writable layer. */
 #define GP_DEFAULT_RW_PERCENT 50 /* of physical memory, as tmpfs itself */
 
+/* The encrypted volume. */
+#define GP_LIMIT_VOLUME_MIN (64 * GP_MIB) /* smaller has no room for a store */
+#define GP_LIMIT_VOLUME_KEY (8 * GP_KIB)
+
 /* The service. */
 #define GP_LIMIT_TTRPC_PAYLOAD (4 * GP_MIB)    /* the largest message of ttrpc itself */
 #define GP_LIMIT_TTRPC_OVERHEAD (256 * GP_KIB) /* what decoding one message may allocate beyond its own length */

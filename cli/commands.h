@@ -22,4 +22,8 @@ gboolean gp_command_prune(GpContext *context, int *status, GError **error);
 gboolean gp_command_df(GpContext *context, int *status, GError **error);
 gboolean gp_command_fsck(GpContext *context, int *status, GError **error);
 
+gboolean gp_command_volume_open(GpContext *context, int *status, GError **error);
+gboolean gp_command_volume_close(GpContext *context, int *status, GError **error);
+gboolean gp_command_volume_status(GpContext *context, int *status, GError **error);
+
 gboolean gp_command_status(GpContext *context, int *status, GError **error);

@@ -61,6 +61,18 @@ static const GpSettingKey own_keys[] = {
     {NULL},
 };
 
+/* [guest_pull.volume] */
+static const GpSettingKey volume_keys[] = {
+    {"device", GP_SETTING_VOLUME_DEVICE, GP_FORM_DEVICE},
+    {"size", GP_SETTING_VOLUME_SIZE, GP_FORM_BYTES},
+    {"mode", GP_SETTING_VOLUME_MODE, GP_FORM_CHOICE},
+    {"key", GP_SETTING_VOLUME_KEY, GP_FORM_LOCATION},
+    {"integrity", GP_SETTING_VOLUME_INTEGRITY, GP_FORM_CHOICE},
+    {"filesystem", GP_SETTING_VOLUME_FILESYSTEM, GP_FORM_CHOICE},
+    {"eager", GP_SETTING_VOLUME_EAGER, GP_FORM_BOOLEAN},
+    {NULL},
+};
+
 static const GpSettingKey kernel_keys[] = {
     {"agent.image_registry_auth", GP_SETTING_AUTHFILE, GP_FORM_LOCATION},
     {"agent.image_policy_file", GP_SETTING_POLICY, GP_FORM_LOCATION},
@@ -127,17 +139,32 @@ static void note_ignored(GpConfig *config, json_t *image)
 }
 
 /* An unknown key in our own section is an error: perhaps it was meant to forbid something. */
-static gboolean check_own(const GpConfig *config, json_t *own, GError **error)
+static gboolean check_known(
+    const GpConfig *config, const char *section, json_t *object, const GpSettingKey *keys, GError **error)
 {
-    GpJsonField fields[G_N_ELEMENTS(own_keys)] = {{NULL}};
+    GpJsonField fields[MAX(G_N_ELEMENTS(own_keys), G_N_ELEMENTS(volume_keys)) + 1] = {{NULL}};
     json_t *unused;
-    for (gsize i = 0; own_keys[i].key; i++)
-        fields[i] = (GpJsonField){own_keys[i].key, GP_JSON_ANY, GP_JSON_OPTIONAL, &unused};
+    gsize count = 0;
+    for (; keys[count].key; count++)
+        fields[count] = (GpJsonField){keys[count].key, GP_JSON_ANY, GP_JSON_OPTIONAL, &unused};
+    if (keys == own_keys)
+        fields[count] = (GpJsonField){"volume", GP_JSON_OBJECT, GP_JSON_OPTIONAL, &unused};
     g_autoptr(GError) cause = NULL;
-    if (gp_json_fields(own, "guest_pull", fields, TRUE, &cause))
+    if (gp_json_fields(object, section, fields, TRUE, &cause))
         return TRUE;
     g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "%s: %s", config->path, cause->message);
     return FALSE;
+}
+
+static gboolean apply_own(GpConfig *config, json_t *own, GpPullOptions *options, GError **error)
+{
+    json_t *volume = json_object_get(own, "volume");
+    if (!check_known(config, "guest_pull", own, own_keys, error) ||
+        !apply_keys(config, "guest_pull", own, own_keys, FALSE, options, error))
+        return FALSE;
+    return !volume || (check_known(config, "guest_pull.volume", volume, volume_keys, error) &&
+                          apply_keys(config, "guest_pull.volume", volume, volume_keys, FALSE, options, error) &&
+                          gp_volume_config_check(&options->volume, error));
 }
 
 static gboolean apply_file(GpConfig *config, json_t *document, GpPullOptions *options, GError **error)
@@ -149,8 +176,7 @@ static gboolean apply_file(GpConfig *config, json_t *document, GpPullOptions *op
     }
     note_ignored(config, image);
     return apply_keys(config, "image", image, image_keys, TRUE, options, error) &&
-           (!own || check_own(config, own, error)) &&
-           apply_keys(config, "guest_pull", own, own_keys, FALSE, options, error);
+           (!own || apply_own(config, own, options, error));
 }
 
 /* ---- the kernel's command line */

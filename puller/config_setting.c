@@ -38,6 +38,13 @@ static const struct {
     [GP_SETTING_RESOURCE_ENDPOINT] = {"resource_endpoint", G_STRUCT_OFFSET(GpPullOptions, resource_endpoint)},
     [GP_SETTING_KEY_PROVIDER_CONFIG] = {"key_provider_config", G_STRUCT_OFFSET(GpPullOptions, key_provider_config)},
     [GP_SETTING_AGENT_SOCKET] = {"attestation_agent_socket", G_STRUCT_OFFSET(GpPullOptions, agent_socket)},
+    [GP_SETTING_VOLUME_DEVICE] = {"volume.device", G_STRUCT_OFFSET(GpPullOptions, volume.device)},
+    [GP_SETTING_VOLUME_SIZE] = {"volume.size", G_STRUCT_OFFSET(GpPullOptions, volume.size)},
+    [GP_SETTING_VOLUME_MODE] = {"volume.mode", -1},
+    [GP_SETTING_VOLUME_KEY] = {"volume.key", G_STRUCT_OFFSET(GpPullOptions, volume.key)},
+    [GP_SETTING_VOLUME_INTEGRITY] = {"volume.integrity", -1},
+    [GP_SETTING_VOLUME_FILESYSTEM] = {"volume.filesystem", -1},
+    [GP_SETTING_VOLUME_EAGER] = {"volume.eager", G_STRUCT_OFFSET(GpPullOptions, volume.eager)},
     [GP_SETTING_UNSUPPORTED] = {"unsupported", G_STRUCT_OFFSET(GpPullOptions, unsupported)},
 };
 
@@ -83,6 +90,11 @@ static gboolean is_location(const char *text)
 static gboolean is_path(const char *text)
 {
     return is_plain(text) && text[0] == '/';
+}
+
+static gboolean is_device(const char *text)
+{
+    return is_path(text) || (g_str_has_prefix(text, "PARTLABEL=") && is_plain(text + strlen("PARTLABEL=")));
 }
 
 /* Only addresses, no names: what "localhost" is, somebody else decides. */
@@ -234,6 +246,30 @@ static gboolean set_space(
                 : refuse(error, place, "a size (\"2G\") or a percentage of the filesystem (\"10%\")");
 }
 
+static gboolean set_bytes(
+    GpPullOptions *options, const GpSettingKey *key, json_t *value, const char *place, GError **error)
+{
+    GpRootfsLimits limits = {0};
+    g_autofree char *text = json_is_integer(value) ? g_strdup_printf("%" JSON_INTEGER_FORMAT, json_integer_value(value))
+                                                   : g_strdup(json_string_value(value));
+    if (!text || !gp_rootfs_parse_size(text, &limits, NULL) || limits.rw_bytes == 0)
+        return refuse(error, place, "a size (\"4G\")");
+    *(guint64 *) field(options, key->setting) = limits.rw_bytes;
+    return TRUE;
+}
+
+static gboolean set_choice(
+    GpPullOptions *options, const GpSettingKey *key, const char *text, const char *place, GError **error)
+{
+    GpVolumeConfig *volume = &options->volume;
+    if (key->setting == GP_SETTING_VOLUME_MODE)
+        return gp_volume_mode_from_name(text, &volume->mode) || refuse(error, place, "\"ephemeral\" or \"persistent\"");
+    if (key->setting == GP_SETTING_VOLUME_INTEGRITY)
+        return gp_volume_integrity_from_name(text, &volume->integrity) ||
+               refuse(error, place, "\"aes-gcm\", \"xts-hmac-sha256\" or \"none\"");
+    return gp_volume_filesystem_from_name(text, &volume->filesystem) || refuse(error, place, "\"ext4\" or \"xfs\"");
+}
+
 static gboolean set_unsupported(GpPullOptions *options, const GpSettingKey *key)
 {
     g_autofree char *before = options->unsupported;
@@ -284,6 +320,12 @@ static gboolean set_value(
     case GP_FORM_MEASUREMENT:
         return (text && gp_measure_mode_from_name(text, &options->measurement)) ||
                refuse(error, place, "\"auto\", \"required\", \"best-effort\" or \"off\"");
+    case GP_FORM_DEVICE:
+        return set_string(options, key, text, is_device, "an absolute path, or PARTLABEL=NAME", place, error);
+    case GP_FORM_BYTES:
+        return set_bytes(options, key, value, place, error);
+    case GP_FORM_CHOICE:
+        return set_choice(options, key, text, place, error);
     case GP_FORM_UNSUPPORTED:
         return set_unsupported(options, key);
     }
@@ -393,6 +435,18 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
         return json_boolean(options->allow_unencrypted_store);
     case GP_SETTING_MEASUREMENT:
         return json_string(gp_measure_mode_name(options->measurement));
+    case GP_SETTING_VOLUME_SIZE:
+        return options->volume.size ? json_integer((json_int_t) options->volume.size) : json_null();
+    case GP_SETTING_VOLUME_MODE:
+        return json_string(gp_volume_mode_name(options->volume.mode));
+    case GP_SETTING_VOLUME_INTEGRITY:
+        return json_string(gp_volume_integrity_name(options->volume.integrity));
+    case GP_SETTING_VOLUME_FILESYSTEM:
+        return json_string(gp_volume_filesystem_name(options->volume.filesystem));
+    case GP_SETTING_VOLUME_EAGER:
+        return json_boolean(options->volume.eager);
+    case GP_SETTING_VOLUME_DEVICE:
+    case GP_SETTING_VOLUME_KEY:
     case GP_SETTING_REGISTRIES_D:
     case GP_SETTING_AUTHFILE:
     case GP_SETTING_STORE:

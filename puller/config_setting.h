@@ -29,6 +29,13 @@ typedef enum {
     GP_SETTING_RESOURCE_ENDPOINT,
     GP_SETTING_KEY_PROVIDER_CONFIG,
     GP_SETTING_AGENT_SOCKET,
+    GP_SETTING_VOLUME_DEVICE,
+    GP_SETTING_VOLUME_SIZE,
+    GP_SETTING_VOLUME_MODE,
+    GP_SETTING_VOLUME_KEY,
+    GP_SETTING_VOLUME_INTEGRITY,
+    GP_SETTING_VOLUME_FILESYSTEM,
+    GP_SETTING_VOLUME_EAGER,
     GP_SETTING_UNSUPPORTED,
     GP_N_SETTINGS,
 } GpSetting;
@@ -53,6 +60,9 @@ typedef enum {
     GP_FORM_SIZE,
     GP_FORM_SPACE, /* of a filesystem: bytes or percent */
     GP_FORM_MEASUREMENT,
+    GP_FORM_DEVICE,      /* absolute path or PARTLABEL=name */
+    GP_FORM_BYTES,       /* "4G", or a number */
+    GP_FORM_CHOICE,      /* a name that storage/volume.h knows */
     GP_FORM_UNSUPPORTED, /* anything that is not empty: what we cannot do */
 } GpForm;
 

@@ -14,7 +14,7 @@ struct _GpDocuments {
 
 gboolean gp_documents_may_need_kbs(const GpPullOptions *options)
 {
-    const char *const locations[] = {options->policy, options->sigstore_config, options->authfile};
+    const char *const locations[] = {options->policy, options->sigstore_config, options->authfile, options->volume.key};
     for (gsize i = 0; i < G_N_ELEMENTS(locations); i++)
         if (locations[i] && gp_resource_is_remote(locations[i]))
             return TRUE;

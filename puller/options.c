@@ -48,5 +48,7 @@ void gp_pull_options_free(GpPullOptions *options)
     g_strfreev(options->bundle_roots);
     g_free(options->unsupported);
     g_free(options->request_id);
+    g_free(options->volume.device);
+    g_free(options->volume.key);
     g_free(options);
 }

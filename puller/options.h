@@ -8,6 +8,7 @@
 #include "puller/measure.h"
 #include "puller/room.h"
 #include "storage/rootfs.h"
+#include "storage/volume.h"
 
 typedef struct {
     char *image;       /* the IMAGE argument */
@@ -39,6 +40,7 @@ typedef struct {
     guint max_pulls; /* guest-pulld's: pulls at the same time */
     GpRootfsLimits rw;
     GpSpace low_water, high_water; /* free space in the store: see puller/room.h */
+    GpVolumeConfig volume; /* without a device: the store lies where it lies */
     gboolean allow_unencrypted_store;
     gboolean verbose;
 } GpPullOptions;

@@ -23,6 +23,7 @@
 #include "puller/resource.h"
 #include "puller/source.h"
 #include "puller/verify.h"
+#include "puller/volume.h"
 #include "storage/store.h"
 
 struct _GpPull {
@@ -366,6 +367,8 @@ static gboolean get_layers(GpPull *pull, GError **error)
     g_mutex_lock(&pull->lock);
     pull->jobs = jobs;
     g_mutex_unlock(&pull->lock);
+    if (options->volume.device && !gp_puller_open_volume(options, pull->resources, NULL, error))
+        return FALSE;
     pull->store = gp_store_open(options->store, GP_STORE_WRITE, options->allow_unencrypted_store, error);
     if (!pull->store)
         return FALSE;

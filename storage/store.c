@@ -208,7 +208,7 @@ GpStore *gp_store_open(const char *path, GpStoreMode mode, gboolean allow_unencr
             gp_set_errno(error, err, "store %s", store->path);
         return NULL;
     }
-    if (mode == GP_STORE_WRITE && !allow_unencrypted && !gp_encrypted_check(store->path, error))
+    if (mode == GP_STORE_WRITE && !allow_unencrypted && !gp_encrypted_check(store->path, FALSE, error))
         return NULL;
     if (!take_lock(store, error) || !prepare(store, error))
         return NULL;

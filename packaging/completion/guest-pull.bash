@@ -62,8 +62,9 @@ _guest_pull_argument() {
     local current=$1 images
     shift
     case $* in
-        '') _guest_pull_reply "$current" pull verify umount ref policy config images layers rm prune df fsck status ;;
+        '') _guest_pull_reply "$current" pull verify umount ref policy config images layers rm prune df fsck volume status ;;
         config) _guest_pull_reply "$current" show ;;
+        volume) _guest_pull_reply "$current" open close status ;;
         policy) _guest_pull_reply "$current" check explain match ;;
         'policy check') _guest_pull_paths -f '' "$current" ;;
         status) _guest_pull_paths -f '' "$current" ;;

@@ -79,7 +79,7 @@ static void test_stack(gconstpointer data)
     gsize i = GPOINTER_TO_SIZE(data);
     g_autoptr(GError) error = NULL;
     g_autofree char *sysfs = make_sysfs(cases[i].devices);
-    gboolean encrypted = gp_encrypted_device(sysfs, 9, 1, &error);
+    gboolean encrypted = gp_encrypted_device(sysfs, 9, 1, FALSE, &error);
     g_assert_true(gp_remove_tree(AT_FDCWD, sysfs, NULL));
     if (!cases[i].reason) {
         g_assert_no_error(error);
@@ -98,7 +98,7 @@ static void test_no_device(void)
     g_autofree char *sysfs = make_sysfs("sda::");
     g_autoptr(GError) anonymous = NULL;
     g_autoptr(GError) unknown = NULL;
-    gboolean encrypted = gp_encrypted_device(sysfs, 0, 43, &anonymous) || gp_encrypted_device(sysfs, 9, 2, &unknown);
+    gboolean encrypted = gp_encrypted_device(sysfs, 0, 43, FALSE, &anonymous) || gp_encrypted_device(sysfs, 9, 2, FALSE, &unknown);
     g_assert_true(gp_remove_tree(AT_FDCWD, sysfs, NULL));
     g_assert_false(encrypted);
     g_assert_error(anonymous, GP_ERROR, GP_ERROR_UNSUPPORTED);
@@ -120,7 +120,7 @@ static void test_deep_stack(void)
     g_assert_cmpint(g_mkdir_with_parents(path->str, 0755), ==, 0);
     g_string_append(path, "/uuid");
     g_assert_true(g_file_set_contents(path->str, "CRYPT-LUKS2-x\n", -1, NULL));
-    gboolean encrypted = gp_encrypted_device(sysfs, 9, 1, &error);
+    gboolean encrypted = gp_encrypted_device(sysfs, 9, 1, FALSE, &error);
     g_assert_true(gp_remove_tree(AT_FDCWD, sysfs, NULL));
     g_assert_false(encrypted);
     g_assert_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED);
@@ -130,11 +130,11 @@ static void test_deep_stack(void)
 static void test_real(void)
 {
     g_autoptr(GError) error = NULL;
-    g_assert_false(gp_encrypted_check("/proc", &error));
+    g_assert_false(gp_encrypted_check("/proc", FALSE, &error));
     g_assert_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED);
     g_assert_true(g_str_has_prefix(error->message, "store /proc: the store is on no block device"));
     g_clear_error(&error);
-    g_assert_false(gp_encrypted_check("/does/not/exist", &error));
+    g_assert_false(gp_encrypted_check("/does/not/exist", FALSE, &error));
     g_assert_error(error, GP_ERROR, GP_ERROR_INTERNAL);
 }
 
