@@ -137,17 +137,27 @@ static guint distance(const char *a, const char *b)
     return row[length_b];
 }
 
-static void set_unknown_key(GError **error, const char *path, const char *key, const GpJsonField *fields)
+const char *gp_json_nearest(const char *word, const char *const *known)
 {
     const char *nearest = NULL;
     guint best = 4;
-    for (const GpJsonField *field = fields; field->key; field++) {
-        guint d = distance(key, field->key);
+    for (; *known; known++) {
+        guint d = distance(word, *known);
         if (d < best) {
             best = d;
-            nearest = field->key;
+            nearest = *known;
         }
     }
+    return nearest;
+}
+
+static void set_unknown_key(GError **error, const char *path, const char *key, const GpJsonField *fields)
+{
+    g_autoptr(GPtrArray) known = g_ptr_array_new();
+    for (const GpJsonField *field = fields; field->key; field++)
+        g_ptr_array_add(known, (gpointer) (guintptr) field->key);
+    g_ptr_array_add(known, NULL);
+    const char *nearest = gp_json_nearest(key, (const char *const *) known->pdata);
     g_autofree char *place = gp_json_path_key(path, key);
     if (nearest)
         g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "%s: unknown key (did you mean \"%s\"?)", place, nearest);

@@ -41,6 +41,9 @@ json_t *gp_json_parse(const void *data, gsize length, gsize max_size, const char
  * key that no row names is an error if @strict, naming the nearest known one. Errors: INVALID. */
 gboolean gp_json_fields(json_t *object, const char *path, const GpJsonField *fields, gboolean strict, GError **error);
 
+/* The word of @known (ended by NULL) that @word was probably meant to be; NULL if none is near. For "did you mean". */
+const char *gp_json_nearest(const char *word, const char *const *known);
+
 /* Adds ".key" (or "[\"odd key\"]") to @path; owned by the caller. */
 char *gp_json_path_key(const char *path, const char *key);
 /* Adds "[index]" to @path; owned by the caller. */

@@ -21,6 +21,7 @@
     128 /* signatures of one image looked at, as lookaside's ceiling in containers/image                               \
          */
 #define GP_LIMIT_REFERENCE 4096
+#define GP_LIMIT_POLICY_COUNT 32 /* members and thresholds of a requirement that counts something */
 
 /* Encrypted layers (ocicrypt). */
 #define GP_LIMIT_LAYER_OPTIONS 4096 /* the public and the private options of one layer, JSON */

@@ -135,3 +135,13 @@ gboolean gp_key_forms_read(const GpKeyForms *forms, const char *place, GPtrArray
         *sources = g_steal_pointer(&result);
     return TRUE;
 }
+
+gboolean gp_key_forms_read_one(const GpKeyForms *forms, const char *place, GpKeySource **source, GError **error)
+{
+    g_autoptr(GPtrArray) sources = NULL;
+    if (!gp_key_forms_read(forms, place, &sources, error))
+        return FALSE;
+    if (sources)
+        *source = g_ptr_array_steal_index(sources, 0);
+    return TRUE;
+}

@@ -25,3 +25,6 @@ typedef struct {
  * an element that is no string, a location that is neither an absolute path nor a file:/// or kbs:/// URI, and data
  * that is not padded base64. */
 gboolean gp_key_forms_read(const GpKeyForms *forms, const char *place, GPtrArray **sources, GError **error);
+
+/* The same for what can be there only once; *@source stays NULL when no spelling is there. */
+gboolean gp_key_forms_read_one(const GpKeyForms *forms, const char *place, GpKeySource **source, GError **error);

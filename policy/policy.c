@@ -35,6 +35,15 @@ void gp_policy_free(GpPolicy *policy)
     g_free(policy);
 }
 
+/* Anybody can encrypt for the key broker's public key, so that would be a policy for nothing that looks like one. */
+static gboolean says_only_encrypted(GPtrArray *requirements)
+{
+    for (guint i = 0; i < requirements->len; i++)
+        if (((const GpRequirement *) requirements->pdata[i])->type != GP_REQUIREMENT_ENCRYPTED)
+            return FALSE;
+    return TRUE;
+}
+
 /* The list @value at @place; @shown is taken. */
 static Scope *parse_scope(json_t *value, const char *place, char *shown, GError **error)
 {
@@ -52,6 +61,13 @@ static Scope *parse_scope(json_t *value, const char *place, char *shown, GError 
         good = requirement != NULL;
         if (good)
             g_ptr_array_add(scope->requirements, requirement);
+    }
+    if (good && says_only_encrypted(scope->requirements)) {
+        good = FALSE;
+        g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
+            "%s: guest-pull/encrypted alone says nothing about who made the image\nAdd a requirement that does, or "
+            "insecureAcceptAnything.",
+            place);
     }
     if (good)
         return scope;

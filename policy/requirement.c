@@ -2,20 +2,47 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "policy/requirement_parse.h"
 
-#define TEXT (GP_JSON_MANDATORY | GP_JSON_NON_EMPTY)
+typedef gboolean (*Parser)(GpRequirement *requirement, json_t *value, const char *place, GError **error);
 
-static const char *const type_names[] = {
-    [GP_REQUIREMENT_REJECT] = "reject",
-    [GP_REQUIREMENT_INSECURE_ACCEPT_ANYTHING] = "insecureAcceptAnything",
-    [GP_REQUIREMENT_SIGNED_BY] = "signedBy",
-    [GP_REQUIREMENT_SIGSTORE_SIGNED] = "sigstoreSigned",
-    [GP_REQUIREMENT_SIGNED_BASE_LAYER] = "signedBaseLayer",
+static const struct {
+    const char *name;
+    Parser parse;
+} types[] = {
+    [GP_REQUIREMENT_REJECT] = {"reject", gp_requirement_parse_bare},
+    [GP_REQUIREMENT_INSECURE_ACCEPT_ANYTHING] = {"insecureAcceptAnything", gp_requirement_parse_bare},
+    [GP_REQUIREMENT_SIGNED_BY] = {"signedBy", gp_requirement_parse_signed_by},
+    [GP_REQUIREMENT_SIGSTORE_SIGNED] = {"sigstoreSigned", gp_requirement_parse_sigstore},
+    [GP_REQUIREMENT_SIGNED_BASE_LAYER] = {"signedBaseLayer", gp_requirement_parse_base_layer},
+    [GP_REQUIREMENT_DIGESTS] = {"guest-pull/digests", gp_requirement_parse_digests},
+    [GP_REQUIREMENT_KEYLESS] = {"guest-pull/keyless", gp_requirement_parse_keyless},
+    [GP_REQUIREMENT_THRESHOLD] = {"guest-pull/threshold", gp_requirement_parse_threshold},
+    [GP_REQUIREMENT_ENCRYPTED] = {"guest-pull/encrypted", gp_requirement_parse_bare},
 };
+
+static const char *const covers_names[] = {
+    [GP_COVERS_ANY] = "any", [GP_COVERS_INDEX] = "index", [GP_COVERS_INSTANCE] = "instance"};
 
 const char *gp_requirement_type_name(GpRequirementType type)
 {
-    return (gsize) type < G_N_ELEMENTS(type_names) ? type_names[type] : "unknown";
+    return (gsize) type < G_N_ELEMENTS(types) ? types[type].name : "unknown";
+}
+
+const char *gp_covers_name(GpCovers covers)
+{
+    return (gsize) covers < G_N_ELEMENTS(covers_names) ? covers_names[covers] : "unknown";
+}
+
+static void pki_free(GpPkiRule *pki)
+{
+    if (!pki)
+        return;
+    gp_key_source_free(pki->roots);
+    gp_key_source_free(pki->intermediates);
+    g_free(pki->email);
+    g_free(pki->hostname);
+    g_free(pki);
 }
 
 void gp_requirement_free(GpRequirement *requirement)
@@ -25,14 +52,58 @@ void gp_requirement_free(GpRequirement *requirement)
     g_free(requirement->path);
     g_ptr_array_unref(requirement->keys);
     gp_identity_rule_free(requirement->identity);
+    gp_key_source_free(requirement->fulcio);
+    pki_free(requirement->pki);
+    g_ptr_array_unref(requirement->rekor_keys);
+    gp_key_source_free(requirement->trusted_root);
+    g_ptr_array_unref(requirement->signers);
+    g_array_unref(requirement->digests);
+    g_ptr_array_unref(requirement->children);
     g_free(requirement->unsupported);
     g_free(requirement);
 }
 
-static gboolean refuse(GError **error, const char *place, const char *reason)
+static GpRequirement *requirement_new(const char *place)
+{
+    GpRequirement *requirement = g_new0(GpRequirement, 1);
+    requirement->path = g_strdup(place);
+    requirement->keys = g_ptr_array_new_with_free_func((GDestroyNotify) gp_key_source_free);
+    requirement->rekor_keys = g_ptr_array_new_with_free_func((GDestroyNotify) gp_key_source_free);
+    requirement->signers = g_ptr_array_new_with_free_func((GDestroyNotify) gp_signer_rule_free);
+    requirement->children = g_ptr_array_new_with_free_func((GDestroyNotify) gp_requirement_free);
+    requirement->digests = g_array_new(FALSE, FALSE, sizeof(GpDigest));
+    return requirement;
+}
+
+gboolean gp_requirement_refuse(GError **error, const char *place, const char *reason)
 {
     g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "%s: %s", place, reason);
     return FALSE;
+}
+
+gboolean gp_requirement_take_identity(
+    GpRequirement *requirement, json_t *value, const char *place, const char *key, GError **error)
+{
+    if (!value)
+        return TRUE;
+    g_autofree char *inner = gp_json_path_key(place, key);
+    requirement->identity = gp_identity_rule_parse(value, inner, error);
+    return requirement->identity != NULL;
+}
+
+gboolean gp_requirement_take_covers(
+    GpRequirement *requirement, json_t *value, const char *place, const char *key, GError **error)
+{
+    if (!value)
+        return TRUE;
+    for (gsize i = 0; i < G_N_ELEMENTS(covers_names); i++) {
+        if (!strcmp(json_string_value(value), covers_names[i])) {
+            requirement->covers = (GpCovers) i;
+            return TRUE;
+        }
+    }
+    g_autofree char *inner = gp_json_path_key(place, key);
+    return gp_requirement_refuse(error, inner, "must be \"any\", \"index\" or \"instance\"");
 }
 
 /* Without a type nothing says which keys are allowed, but a misspelt "type" must be found: so all keys of all types. */
@@ -40,12 +111,28 @@ static gboolean explain_missing_type(json_t *value, const char *place, GError **
 {
     static const char *const keys[] = {"type", "keyType", "keyPath", "keyPaths", "keyData", "keyDatas", "fulcio", "pki",
         "rekorPublicKeyPath", "rekorPublicKeyPaths", "rekorPublicKeyData", "rekorPublicKeyDatas", "signedIdentity",
-        "baseLayerIdentity"};
+        "baseLayerIdentity", "guest-pull/covers", "covers", "digests", "threshold", "of", "trustedRootPath",
+        "trustedRootData", "signers", "logs", "scts", "timestamps"};
     GpJsonField fields[G_N_ELEMENTS(keys) + 1] = {{NULL}};
     json_t *ignored = NULL;
     for (gsize i = 0; i < G_N_ELEMENTS(keys); i++)
         fields[i] = (GpJsonField){keys[i], GP_JSON_ANY, GP_JSON_OPTIONAL, &ignored};
-    return gp_json_fields(value, place, fields, TRUE, error) && refuse(error, place, "\"type\" is missing");
+    return gp_json_fields(value, place, fields, TRUE, error) &&
+           gp_requirement_refuse(error, place, "\"type\" is missing");
+}
+
+static gboolean refuse_type(const char *name, const char *place, GError **error)
+{
+    const char *names[G_N_ELEMENTS(types) + 1] = {NULL};
+    for (gsize i = 0; i < G_N_ELEMENTS(types); i++)
+        names[i] = types[i].name;
+    g_autofree char *shown = gp_escape(name, -1, 100);
+    g_autofree char *known = g_strjoinv(", ", (char **) (guintptr) names);
+    const char *nearest = gp_json_nearest(name, names);
+    g_autofree char *guess = nearest ? g_strdup_printf(" (did you mean \"%s\"?)", nearest) : g_strdup("");
+    g_set_error(
+        error, GP_ERROR, GP_ERROR_INVALID, "%s.type: unknown type \"%s\"%s\nKnown are %s.", place, shown, guess, known);
+    return FALSE;
 }
 
 static gboolean parse_type(json_t *value, const char *place, GpRequirementType *type, GError **error)
@@ -56,242 +143,65 @@ static gboolean parse_type(json_t *value, const char *place, GpRequirementType *
     const GpJsonField fields[] = {{"type", GP_JSON_STRING, GP_JSON_MANDATORY, &name}, {NULL}};
     if (!gp_json_fields(value, place, fields, FALSE, error))
         return FALSE;
-    for (gsize i = 0; i < G_N_ELEMENTS(type_names); i++) {
-        if (!strcmp(json_string_value(name), type_names[i])) {
+    for (gsize i = 0; i < G_N_ELEMENTS(types); i++) {
+        if (!strcmp(json_string_value(name), types[i].name)) {
             *type = (GpRequirementType) i;
             return TRUE;
         }
     }
-    g_autofree char *shown = gp_escape(json_string_value(name), -1, 100);
-    g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
-        "%s.type: unknown type \"%s\"\nKnown are reject, insecureAcceptAnything, signedBy, sigstoreSigned and "
-        "signedBaseLayer.",
-        place, shown);
-    return FALSE;
+    return refuse_type(json_string_value(name), place, error);
 }
 
-/* The identity rule at @key of @place; absent leaves the requirement without one. */
-static gboolean parse_identity(
-    GpRequirement *requirement, json_t *value, const char *place, const char *key, GError **error)
+/* What the policy says and no evaluator of puller/verify*.c can judge. */
+static const char *find_unsupported(const GpRequirement *requirement)
 {
-    if (!value)
-        return TRUE;
-    g_autofree char *inner = gp_json_path_key(place, key);
-    requirement->identity = gp_identity_rule_parse(value, inner, error);
-    return requirement->identity != NULL;
-}
-
-static gboolean take_keys(
-    GpRequirement *requirement, const GpKeyForms *forms, const char *place, gboolean mandatory, GError **error)
-{
-    GPtrArray *keys = NULL;
-    if (!gp_key_forms_read(forms, place, &keys, error))
-        return FALSE;
-    if (!keys)
-        return !mandatory || refuse(error, place, "there is no key\nWrite one of keyPath, keyPaths and keyData.");
-    g_ptr_array_unref(requirement->keys);
-    requirement->keys = keys;
-    return TRUE;
-}
-
-/* Checks @forms, whose contents no evaluator reads; *@present (may be NULL) says whether a spelling was there. */
-static gboolean check_forms(const GpKeyForms *forms, const char *place, gboolean *present, GError **error)
-{
-    g_autoptr(GPtrArray) sources = NULL;
-    if (!gp_key_forms_read(forms, place, &sources, error))
-        return FALSE;
-    if (present)
-        *present = sources != NULL;
-    return TRUE;
-}
-
-/* reject and insecureAcceptAnything: a key more would be a requirement that somebody believes in. */
-static gboolean parse_bare(GpRequirement *requirement, json_t *value, const char *place, GError **error)
-{
-    json_t *type = NULL;
-    const GpJsonField fields[] = {{"type", GP_JSON_STRING, TEXT, &type}, {NULL}};
-    return gp_json_fields(value, place, fields, TRUE, error);
-}
-
-static gboolean parse_key_type(GpRequirement *requirement, json_t *value, const char *place, GError **error)
-{
-    static const char *const known[] = {"GPGKeys", "signedByGPGKeys", "X509Certificates", "signedByX509CAs", NULL};
-    const char *name = json_string_value(value);
-    if (!g_strv_contains(known, name)) {
-        g_autofree char *shown = gp_escape(name, -1, 100);
-        g_set_error(
-            error, GP_ERROR, GP_ERROR_INVALID, "%s.keyType: unknown key type \"%s\"\nWrite GPGKeys.", place, shown);
-        return FALSE;
-    }
-    if (strcmp(name, known[0]) != 0)
-        requirement->unsupported = g_strconcat("keyType ", name, NULL);
-    return TRUE;
-}
-
-static gboolean parse_signed_by(GpRequirement *requirement, json_t *value, const char *place, GError **error)
-{
-    json_t *type = NULL, *key_type = NULL, *identity = NULL;
-    GpKeyForms forms = {.path_key = "keyPath", .paths_key = "keyPaths", .data_key = "keyData"};
-    const GpJsonField fields[] = {
-        {"type", GP_JSON_STRING, TEXT, &type},
-        {"keyType", GP_JSON_STRING, TEXT, &key_type},
-        {"keyPath", GP_JSON_ANY, GP_JSON_OPTIONAL, &forms.path},
-        {"keyPaths", GP_JSON_ANY, GP_JSON_OPTIONAL, &forms.paths},
-        {"keyData", GP_JSON_ANY, GP_JSON_OPTIONAL, &forms.data},
-        {"signedIdentity", GP_JSON_OBJECT, GP_JSON_OPTIONAL, &identity},
-        {NULL},
-    };
-    return gp_json_fields(value, place, fields, TRUE, error) && parse_key_type(requirement, key_type, place, error) &&
-           take_keys(requirement, &forms, place, TRUE, error) &&
-           parse_identity(requirement, identity, place, "signedIdentity", error);
-}
-
-static gboolean check_fulcio(json_t *value, const char *place, GError **error)
-{
-    json_t *issuer = NULL, *email = NULL;
-    gboolean present = FALSE;
-    GpKeyForms ca = {.path_key = "caPath", .data_key = "caData"};
-    const GpJsonField fields[] = {
-        {"caPath", GP_JSON_ANY, GP_JSON_OPTIONAL, &ca.path},
-        {"caData", GP_JSON_ANY, GP_JSON_OPTIONAL, &ca.data},
-        {"oidcIssuer", GP_JSON_STRING, TEXT, &issuer},
-        {"subjectEmail", GP_JSON_STRING, TEXT, &email},
-        {NULL},
-    };
-    if (!gp_json_fields(value, place, fields, TRUE, error) || !check_forms(&ca, place, &present, error))
-        return FALSE;
-    return present || refuse(error, place, "there is no CA\nWrite one of caPath and caData.");
-}
-
-static gboolean check_pki(json_t *value, const char *place, GError **error)
-{
-    json_t *email = NULL, *hostname = NULL;
-    gboolean present = FALSE;
-    GpKeyForms roots = {.path_key = "caRootsPath", .data_key = "caRootsData"};
-    GpKeyForms intermediates = {.path_key = "caIntermediatesPath", .data_key = "caIntermediatesData"};
-    const GpJsonField fields[] = {
-        {"caRootsPath", GP_JSON_ANY, GP_JSON_OPTIONAL, &roots.path},
-        {"caRootsData", GP_JSON_ANY, GP_JSON_OPTIONAL, &roots.data},
-        {"caIntermediatesPath", GP_JSON_ANY, GP_JSON_OPTIONAL, &intermediates.path},
-        {"caIntermediatesData", GP_JSON_ANY, GP_JSON_OPTIONAL, &intermediates.data},
-        {"subjectEmail", GP_JSON_STRING, GP_JSON_NON_EMPTY, &email},
-        {"subjectHostname", GP_JSON_STRING, GP_JSON_NON_EMPTY, &hostname},
-        {NULL},
-    };
-    if (!gp_json_fields(value, place, fields, TRUE, error) || !check_forms(&roots, place, &present, error) ||
-        !check_forms(&intermediates, place, NULL, error))
-        return FALSE;
-    if (!present)
-        return refuse(error, place, "there is no root CA\nWrite one of caRootsPath and caRootsData.");
-    return email || hostname ||
-           refuse(error, place, "anyone under these CAs could sign\nWrite subjectEmail, subjectHostname or both.");
-}
-
-typedef struct {
-    GpKeyForms keys, rekor;
-    json_t *fulcio, *pki, *identity;
-} SigstoreParts;
-
-static gboolean find_sigstore_parts(json_t *value, const char *place, SigstoreParts *parts, GError **error)
-{
-    json_t *type = NULL;
-    *parts = (SigstoreParts){
-        .keys = {.path_key = "keyPath", .paths_key = "keyPaths", .data_key = "keyData", .datas_key = "keyDatas"},
-        .rekor = {.path_key = "rekorPublicKeyPath",
-            .paths_key = "rekorPublicKeyPaths",
-            .data_key = "rekorPublicKeyData",
-            .datas_key = "rekorPublicKeyDatas"},
-    };
-    const GpJsonField fields[] = {
-        {"type", GP_JSON_STRING, TEXT, &type},
-        {"keyPath", GP_JSON_ANY, GP_JSON_OPTIONAL, &parts->keys.path},
-        {"keyPaths", GP_JSON_ANY, GP_JSON_OPTIONAL, &parts->keys.paths},
-        {"keyData", GP_JSON_ANY, GP_JSON_OPTIONAL, &parts->keys.data},
-        {"keyDatas", GP_JSON_ANY, GP_JSON_OPTIONAL, &parts->keys.datas},
-        {"fulcio", GP_JSON_OBJECT, GP_JSON_OPTIONAL, &parts->fulcio},
-        {"pki", GP_JSON_OBJECT, GP_JSON_OPTIONAL, &parts->pki},
-        {"rekorPublicKeyPath", GP_JSON_ANY, GP_JSON_OPTIONAL, &parts->rekor.path},
-        {"rekorPublicKeyPaths", GP_JSON_ANY, GP_JSON_OPTIONAL, &parts->rekor.paths},
-        {"rekorPublicKeyData", GP_JSON_ANY, GP_JSON_OPTIONAL, &parts->rekor.data},
-        {"rekorPublicKeyDatas", GP_JSON_ANY, GP_JSON_OPTIONAL, &parts->rekor.datas},
-        {"signedIdentity", GP_JSON_OBJECT, GP_JSON_OPTIONAL, &parts->identity},
-        {NULL},
-    };
-    return gp_json_fields(value, place, fields, TRUE, error);
-}
-
-/* Who may sign: keys, a Fulcio identity or a private PKI, one of them. */
-static gboolean parse_signers(GpRequirement *requirement, const SigstoreParts *parts, const char *place, GError **error)
-{
-    if (!take_keys(requirement, &parts->keys, place, FALSE, error))
-        return FALSE;
-    guint kinds = (requirement->keys->len > 0) + (parts->fulcio != NULL) + (parts->pki != NULL);
-    if (kinds != 1)
-        return refuse(error, place,
-            kinds ? "keys, \"fulcio\" and \"pki\" exclude each other"
-                  : "nothing says who may sign\nWrite one of keyPath, keyPaths, keyData, keyDatas, fulcio and pki.");
-    g_autofree char *fulcio_place = gp_json_path_key(place, "fulcio");
-    g_autofree char *pki_place = gp_json_path_key(place, "pki");
-    if (parts->fulcio && !check_fulcio(parts->fulcio, fulcio_place, error))
-        return FALSE;
-    return !parts->pki || check_pki(parts->pki, pki_place, error);
-}
-
-/* The reference implementation takes "rekorPublicKeyPath":"" for absent and so drops the requirement silently; here a
- * Rekor key that is written is a Rekor key that is required. */
-static gboolean parse_sigstore_signed(GpRequirement *requirement, json_t *value, const char *place, GError **error)
-{
-    SigstoreParts parts;
-    gboolean rekor = FALSE;
-    if (!find_sigstore_parts(value, place, &parts, error) || !parse_signers(requirement, &parts, place, error) ||
-        !check_forms(&parts.rekor, place, &rekor, error))
-        return FALSE;
-    if (parts.fulcio && !rekor)
-        return refuse(error, place,
-            "\"fulcio\" needs a Rekor key\nIts certificates live for minutes; only a log entry "
-            "says when they were used.");
-    if (parts.pki && rekor)
-        return refuse(error, place, "\"pki\" and Rekor keys exclude each other");
-    if (parts.fulcio || parts.pki || rekor)
-        requirement->unsupported = g_strdup(parts.fulcio ? "fulcio" : parts.pki ? "pki" : "rekorPublicKey");
-    return parse_identity(requirement, parts.identity, place, "signedIdentity", error);
-}
-
-static gboolean parse_signed_base_layer(GpRequirement *requirement, json_t *value, const char *place, GError **error)
-{
-    json_t *type = NULL, *identity = NULL;
-    const GpJsonField fields[] = {
-        {"type", GP_JSON_STRING, TEXT, &type},
-        {"baseLayerIdentity", GP_JSON_OBJECT, GP_JSON_MANDATORY, &identity},
-        {NULL},
-    };
-    requirement->unsupported = g_strdup("signedBaseLayer");
-    return gp_json_fields(value, place, fields, TRUE, error) &&
-           parse_identity(requirement, identity, place, "baseLayerIdentity", error);
+    if (requirement->type == GP_REQUIREMENT_SIGNED_BASE_LAYER)
+        return "signedBaseLayer";
+    if (requirement->type == GP_REQUIREMENT_KEYLESS)
+        return "guest-pull/keyless";
+    if (requirement->fulcio)
+        return "fulcio";
+    if (requirement->pki)
+        return "pki";
+    return requirement->rekor_keys->len > 0 ? "rekorPublicKey" : NULL;
 }
 
 GpRequirement *gp_requirement_parse(json_t *value, const char *place, GError **error)
 {
-    g_autoptr(GpRequirement) requirement = g_new0(GpRequirement, 1);
-    requirement->path = g_strdup(place);
-    requirement->keys = g_ptr_array_new_with_free_func((GDestroyNotify) gp_key_source_free);
-    if (!parse_type(value, place, &requirement->type, error))
+    g_autoptr(GpRequirement) requirement = requirement_new(place);
+    if (!parse_type(value, place, &requirement->type, error) ||
+        !types[requirement->type].parse(requirement, value, place, error))
         return NULL;
-    gboolean good = FALSE;
-    switch (requirement->type) {
-    case GP_REQUIREMENT_REJECT:
-    case GP_REQUIREMENT_INSECURE_ACCEPT_ANYTHING:
-        good = parse_bare(requirement, value, place, error);
-        break;
-    case GP_REQUIREMENT_SIGNED_BY:
-        good = parse_signed_by(requirement, value, place, error);
-        break;
-    case GP_REQUIREMENT_SIGSTORE_SIGNED:
-        good = parse_sigstore_signed(requirement, value, place, error);
-        break;
-    case GP_REQUIREMENT_SIGNED_BASE_LAYER:
-        good = parse_signed_base_layer(requirement, value, place, error);
-        break;
-    }
-    return good ? g_steal_pointer(&requirement) : NULL;
+    if (!requirement->unsupported)
+        requirement->unsupported = g_strdup(find_unsupported(requirement));
+    return g_steal_pointer(&requirement);
+}
+
+static void visit_one(
+    const GpRequirement *requirement, const GpKeySource *source, GpRequirementVisit visit, gpointer data)
+{
+    if (source)
+        visit(requirement, source, data);
+}
+
+void gp_requirement_visit_sources(const GpRequirement *requirement, GpRequirementVisit visit, gpointer data)
+{
+    for (guint i = 0; i < requirement->keys->len; i++)
+        visit_one(requirement, requirement->keys->pdata[i], visit, data);
+    for (guint i = 0; i < requirement->rekor_keys->len; i++)
+        visit_one(requirement, requirement->rekor_keys->pdata[i], visit, data);
+    visit_one(requirement, requirement->fulcio, visit, data);
+    visit_one(requirement, requirement->pki ? requirement->pki->roots : NULL, visit, data);
+    visit_one(requirement, requirement->pki ? requirement->pki->intermediates : NULL, visit, data);
+    visit_one(requirement, requirement->trusted_root, visit, data);
+    for (guint i = 0; i < requirement->children->len; i++)
+        gp_requirement_visit_sources(requirement->children->pdata[i], visit, data);
+}
+
+gboolean gp_requirements_want_encrypted(GPtrArray *requirements)
+{
+    for (guint i = 0; i < requirements->len; i++)
+        if (((const GpRequirement *) requirements->pdata[i])->type == GP_REQUIREMENT_ENCRYPTED)
+            return TRUE;
+    return FALSE;
 }

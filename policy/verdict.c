@@ -17,6 +17,7 @@ static void requirement_free(gpointer data)
     g_free(requirement->by);
     g_free(requirement->reason);
     g_ptr_array_unref(requirement->attempts);
+    g_clear_pointer(&requirement->parts, g_ptr_array_unref);
     g_free(requirement);
 }
 
@@ -29,15 +30,27 @@ GpVerdict *gp_verdict_new(const char *scope, const char *policy_digest)
     return verdict;
 }
 
-GpVerdictRequirement *gp_verdict_add(GpVerdict *verdict, const char *type, const char *place)
+static GpVerdictRequirement *add(GPtrArray *list, const char *type, const char *place)
 {
     GpVerdictRequirement *requirement = g_new0(GpVerdictRequirement, 1);
     requirement->type = g_strdup(type);
     requirement->place = g_strdup(place);
     requirement->reason = g_strdup("not evaluated");
     requirement->attempts = g_ptr_array_new_with_free_func(attempt_free);
-    g_ptr_array_add(verdict->requirements, requirement);
+    g_ptr_array_add(list, requirement);
     return requirement;
+}
+
+GpVerdictRequirement *gp_verdict_add(GpVerdict *verdict, const char *type, const char *place)
+{
+    return add(verdict->requirements, type, place);
+}
+
+GpVerdictRequirement *gp_verdict_add_part(GpVerdictRequirement *whole, const char *type, const char *place)
+{
+    if (!whole->parts)
+        whole->parts = g_ptr_array_new_with_free_func(requirement_free);
+    return add(whole->parts, type, place);
 }
 
 void gp_verdict_attempt(
@@ -89,6 +102,8 @@ static json_t *attempt_to_json(const GpVerdictAttempt *attempt)
     return object;
 }
 
+static json_t *requirements_to_json(const GPtrArray *list);
+
 static json_t *requirement_to_json(const GpVerdictRequirement *requirement)
 {
     json_t *object = json_object();
@@ -101,7 +116,17 @@ static json_t *requirement_to_json(const GpVerdictRequirement *requirement)
     for (guint i = 0; i < requirement->attempts->len; i++)
         json_array_append_new(signatures, attempt_to_json(requirement->attempts->pdata[i]));
     json_object_set_new(object, "signatures", signatures);
+    if (requirement->parts)
+        json_object_set_new(object, "of", requirements_to_json(requirement->parts));
     return object;
+}
+
+static json_t *requirements_to_json(const GPtrArray *list)
+{
+    json_t *array = json_array();
+    for (guint i = 0; i < list->len; i++)
+        json_array_append_new(array, requirement_to_json(list->pdata[i]));
+    return array;
 }
 
 json_t *gp_verdict_to_json(const GpVerdict *verdict)
@@ -110,10 +135,7 @@ json_t *gp_verdict_to_json(const GpVerdict *verdict)
     json_object_set_new(object, "scope", text_or_null(verdict->scope));
     json_object_set_new(object, "policyDigest", text_or_null(verdict->policy_digest));
     json_object_set_new(object, "accepted", json_boolean(verdict->result == GP_VERDICT_ACCEPT));
-    json_t *requirements = json_array();
-    for (guint i = 0; i < verdict->requirements->len; i++)
-        json_array_append_new(requirements, requirement_to_json(verdict->requirements->pdata[i]));
-    json_object_set_new(object, "requirements", requirements);
+    json_object_set_new(object, "requirements", requirements_to_json(verdict->requirements));
     return object;
 }
 

@@ -18,13 +18,14 @@ typedef struct {
     char *reason; /* for a person; begins with a machine word when refused: "identity-mismatch: …" */
 } GpVerdictAttempt;
 
-typedef struct {
+typedef struct _GpVerdictRequirement {
     char *type;  /* "signedBy" */
     char *place; /* "$.transports.docker[…][0]" */
     GpVerdictResult result;
     char *by;            /* the key or identity that satisfied it; NULL otherwise */
     char *reason;        /* why, in words */
     GPtrArray *attempts; /* GpVerdictAttempt* */
+    GPtrArray *parts;    /* GpVerdictRequirement*: what a threshold counted; NULL for everything else */
 } GpVerdictRequirement;
 
 typedef struct {
@@ -40,6 +41,9 @@ GpVerdict *gp_verdict_new(const char *scope, const char *policy_digest);
 /* Adds a requirement that rejects until it is told otherwise; borrowed. */
 GpVerdictRequirement *gp_verdict_add(GpVerdict *verdict, const char *type, const char *place);
 
+/* The same for one of several that @whole counts; it does not enter gp_verdict_conclude(). */
+GpVerdictRequirement *gp_verdict_add_part(GpVerdictRequirement *whole, const char *type, const char *place);
+
 /* Records a signature that was looked at. It decides nothing: gp_verdict_settle() does. */
 void gp_verdict_attempt(
     GpVerdictRequirement *requirement, const char *source, gboolean accepted, const char *signer, const char *reason);
@@ -51,7 +55,8 @@ void gp_verdict_settle(GpVerdictRequirement *requirement, GpVerdictResult result
 void gp_verdict_conclude(GpVerdict *verdict);
 
 /* {"scope","policyDigest","accepted","requirements":[{"type","accepted","by","reason","place","signatures":[{"source",
- * "accepted","signer","reason"}]}]}; absent texts are null. A new reference. */
+ * "accepted","signer","reason"}],"of":[requirements]}]}; absent texts are null, "of" is there for thresholds only. A
+ * new reference. */
 json_t *gp_verdict_to_json(const GpVerdict *verdict);
 
 void gp_verdict_free(GpVerdict *verdict);

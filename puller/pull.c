@@ -266,6 +266,7 @@ static gboolean verify(GpPull *pull, GError **error)
         .policy_digest = pull->policy_digest,
         .lookaside = pull->lookaside,
         .subject = &pull->subject,
+        .manifest = pull->manifest,
         .resources = pull->resources};
     return gp_verify_image(&request, &pull->verdict, error);
 }

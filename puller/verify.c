@@ -3,26 +3,20 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "puller/resource.h"
-#include "sigstore/cosign.h"
-#include "sigstore/simple_signing.h"
+#include "puller/verify_distinct.h"
+#include "puller/verify_evaluator.h"
 
 /* What has been fetched or parsed once and serves several requirements. */
 typedef struct {
     const GpVerifyRequest *request;
-    GPtrArray *simple; /* Candidate*; NULL: not asked yet */
-    GPtrArray *cosign;
-    GHashTable *keys; /* location (of the policy) → GBytes: the scope's keys that are not inline */
+    GPtrArray *beside;   /* GpCandidate*: signatures beside the image; NULL: not asked yet */
+    GPtrArray *attached; /* GpCandidate*: those attached to it in its registry */
+    GpPolicySources *sources;
 } Evaluation;
-
-/* A signature and the digest under which it was found. */
-typedef struct {
-    GpFoundSignature *found;
-    GpDigest digest;
-} Candidate;
 
 static void candidate_free(gpointer data)
 {
-    Candidate *candidate = data;
+    GpCandidate *candidate = data;
     gp_found_signature_free(candidate->found);
     g_free(candidate);
 }
@@ -36,9 +30,9 @@ gboolean gp_verify_rejects_outright(GPtrArray *requirements)
 }
 
 static GPtrArray *find_signatures(
-    const GpVerifyRequest *request, gboolean cosign, const GpDigest *digest, GError **error)
+    const GpVerifyRequest *request, gboolean attached, const GpDigest *digest, GError **error)
 {
-    if (!cosign) {
+    if (!attached) {
         g_autofree char *base = request->identity ? gp_lookaside_base(request->lookaside, request->identity) : NULL;
         return gp_source_simple_signatures(request->source, request->identity, base, digest, error);
     }
@@ -50,18 +44,18 @@ static GPtrArray *find_signatures(
 }
 
 /* Signatures of the manifest first, then of the index that it was chosen from. */
-static GPtrArray *gather(const GpVerifyRequest *request, gboolean cosign, GError **error)
+static GPtrArray *gather(const GpVerifyRequest *request, gboolean attached, GError **error)
 {
     g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(candidate_free);
     const GpDigest *digests[2] = {&request->subject->manifest, &request->subject->index};
     for (int i = 0; i < (request->subject->has_index ? 2 : 1); i++) {
-        g_autoptr(GPtrArray) found = find_signatures(request, cosign, digests[i], error);
+        g_autoptr(GPtrArray) found = find_signatures(request, attached, digests[i], error);
         if (!found) {
             g_prefix_error(error, "looking for signatures: ");
             return NULL;
         }
         while (found->len > 0) {
-            Candidate *candidate = g_new0(Candidate, 1);
+            GpCandidate *candidate = g_new0(GpCandidate, 1);
             candidate->digest = *digests[i];
             candidate->found = g_ptr_array_steal_index(found, 0);
             g_ptr_array_add(all, candidate);
@@ -75,130 +69,124 @@ static GPtrArray *gather(const GpVerifyRequest *request, gboolean cosign, GError
     return g_steal_pointer(&all);
 }
 
-/* One key by location, and the requirement that is the first to name it. */
+/* One thing that the policy names by location, and the first place that names it. */
 typedef struct {
     const char *location, *place;
-} KeyName;
+} SourceName;
 
-static GArray *name_keys(GPtrArray *requirements)
+static void name_source(const GpRequirement *requirement, const GpKeySource *source, gpointer data)
 {
-    GArray *names = g_array_new(FALSE, FALSE, sizeof(KeyName));
-    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
-    for (guint i = 0; i < requirements->len; i++) {
-        const GpRequirement *requirement = requirements->pdata[i];
-        for (guint k = 0; k < requirement->keys->len; k++) {
-            KeyName name = {((GpKeySource *) requirement->keys->pdata[k])->location, requirement->path};
-            if (name.location && g_hash_table_add(seen, (gpointer) (guintptr) name.location))
-                g_array_append_val(names, name);
-        }
-    }
-    return names;
+    GArray *names = data;
+    SourceName name = {source->location, requirement->path};
+    for (guint i = 0; i < names->len; i++)
+        if (g_strcmp0(g_array_index(names, SourceName, i).location, name.location) == 0)
+            return;
+    if (name.location)
+        g_array_append_val(names, name);
 }
 
 /* All keys of the scope at the same time: each may be a question to a remote KBS. */
-static gboolean fetch_keys(Evaluation *evaluation, GError **error)
+static gboolean fetch_sources(Evaluation *evaluation, GError **error)
 {
-    g_autoptr(GArray) names = name_keys(evaluation->request->requirements);
+    g_autoptr(GArray) names = g_array_new(FALSE, FALSE, sizeof(SourceName));
+    for (guint i = 0; i < evaluation->request->requirements->len; i++)
+        gp_requirement_visit_sources(evaluation->request->requirements->pdata[i], name_source, names);
     g_autofree GpResourceRequest *wanted = g_new0(GpResourceRequest, names->len);
     for (guint i = 0; i < names->len; i++)
         wanted[i] = (GpResourceRequest){
-            .location = g_array_index(names, KeyName, i).location, .max = GP_LIMIT_KEY, .what = "key"};
+            .location = g_array_index(names, SourceName, i).location, .max = GP_LIMIT_KEY, .what = "key"};
     gp_resources_fetch(evaluation->request->resources, wanted, names->len);
     gboolean ok = TRUE;
     for (guint i = 0; i < names->len; i++) {
         GpResourceRequest *got = &wanted[i];
-        const char *place = g_array_index(names, KeyName, i).place;
+        const char *place = g_array_index(names, SourceName, i).place;
         if (got->bytes)
-            g_hash_table_insert(evaluation->keys, (gpointer) (guintptr) got->location, g_steal_pointer(&got->bytes));
+            g_hash_table_insert(evaluation->sources, (gpointer) (guintptr) got->location, g_steal_pointer(&got->bytes));
         else if (ok)
             g_propagate_prefixed_error(error, g_steal_pointer(&got->error), "%s: ", place);
-        ok = ok && g_hash_table_contains(evaluation->keys, got->location);
+        ok = ok && g_hash_table_contains(evaluation->sources, got->location);
         gp_resource_request_clear(got);
     }
     return ok;
 }
 
-static GBytes *find_key(const Evaluation *evaluation, const GpKeySource *source)
+GBytes *gp_policy_source_bytes(GpPolicySources *sources, const GpKeySource *source)
 {
-    return source->data ? source->data : g_hash_table_lookup(evaluation->keys, source->location);
+    return source->data ? source->data : g_hash_table_lookup(sources, source->location);
 }
 
-/* The requirement's keys as the verifier of its kind wants them: GBytes* or GpPublicKey*. */
-static GPtrArray *load_keys(const Evaluation *evaluation, const GpRequirement *requirement, GError **error)
+/* ---- what the facts must say, whatever established them */
+
+/* The documents that @covers admits and @digest is one of. */
+static gboolean is_covered(const GpVerifySubject *subject, GpCovers covers, const GpDigest *digest)
 {
-    gboolean cosign = requirement->type == GP_REQUIREMENT_SIGSTORE_SIGNED;
-    g_autoptr(GPtrArray) keys =
-        g_ptr_array_new_with_free_func(cosign ? (GDestroyNotify) gp_public_key_free : (GDestroyNotify) g_bytes_unref);
-    for (guint i = 0; i < requirement->keys->len; i++) {
-        const GpKeySource *source = requirement->keys->pdata[i];
-        GBytes *bytes = find_key(evaluation, source);
-        gpointer key =
-            cosign ? (gpointer) gp_public_key_parse(bytes, source->location ? source->location : "keyData", error)
-                   : g_bytes_ref(bytes);
-        if (!key) {
-            g_prefix_error(error, "%s: ", requirement->path);
-            return NULL;
-        }
-        g_ptr_array_add(keys, key);
+    gboolean instance = gp_digest_equal(digest, &subject->manifest);
+    gboolean index = subject->has_index && gp_digest_equal(digest, &subject->index);
+    switch (covers) {
+    case GP_COVERS_ANY:
+        return instance || index;
+    case GP_COVERS_INDEX:
+        return index;
+    case GP_COVERS_INSTANCE:
+        return instance;
     }
-    return g_steal_pointer(&keys);
+    return FALSE;
 }
 
-static GpSignatureFacts *verify_candidate(const Candidate *candidate, GPtrArray *keys, GError **error)
+static gboolean check_coverage(
+    const GpVerifySubject *subject, const GpRequirement *requirement, const GpDigest *digest, GError **error)
 {
-    const GpFoundSignature *found = candidate->found;
-    if (found->type == GP_FOUND_SIMPLE)
-        return gp_simple_signing_verify(found->blob, keys, error);
-    const json_t *signature = json_object_get(found->annotations, GP_COSIGN_SIGNATURE_ANNOTATION);
-    if (g_strcmp0(found->media_type, GP_COSIGN_PAYLOAD_TYPE) != 0 || !json_is_string(signature)) {
-        g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE, "signature-format: no cosign signature");
-        return NULL;
-    }
-    return gp_cosign_verify(found->blob, json_string_value(signature), keys, error);
+    if (is_covered(subject, requirement->covers, digest))
+        return TRUE;
+    g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE, "covers-mismatch: it signs the %s, wanted is the %s%s",
+        requirement->covers == GP_COVERS_INDEX ? "manifest" : "index", gp_covers_name(requirement->covers),
+        requirement->covers == GP_COVERS_INDEX && !subject->has_index ? ", and this image has none" : "");
+    return FALSE;
 }
 
-static gboolean check_facts(const Evaluation *evaluation, const GpRequirement *requirement, const Candidate *candidate,
-    const GpSignatureFacts *facts, GError **error)
+static gboolean check_facts(const Evaluation *evaluation, const GpRequirement *requirement,
+    const GpCandidate *candidate, const GpSignatureFacts *facts, GError **error)
 {
     if (!gp_digest_equal(&facts->manifest_digest, &candidate->digest)) {
         g_autofree char *stated = gp_digest_to_string(&facts->manifest_digest);
         g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE, "digest-mismatch: it signs %s", stated);
         return FALSE;
     }
+    if (!check_coverage(evaluation->request->subject, requirement, &facts->manifest_digest, error))
+        return FALSE;
     if (!evaluation->request->identity) {
         g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE,
             "identity-unknown: a local image has no name to compare with (give it one: --as REFERENCE)");
         return FALSE;
     }
     GpIdentityKind kind =
-        requirement->type == GP_REQUIREMENT_SIGSTORE_SIGNED ? GP_IDENTITY_COSIGN : GP_IDENTITY_SIMPLE_SIGNING;
+        requirement->type == GP_REQUIREMENT_SIGNED_BY ? GP_IDENTITY_SIMPLE_SIGNING : GP_IDENTITY_COSIGN;
     return gp_identity_match(
         requirement->identity, kind, evaluation->request->identity, facts->docker_reference, error);
 }
 
-/* One signature for one requirement: TRUE if it satisfies. Only errors that are about the signature count as "no";
- * anything else (a key, a limit, cancellation) is @error. */
-static gboolean try_candidate(const Evaluation *evaluation, const GpRequirement *requirement,
-    const Candidate *candidate, GPtrArray *keys, GpVerdictRequirement *judged, GError **error)
+/* ---- requirements about signers */
+
+/* One signature for one requirement: its signer (caller's) if it satisfies. Only errors that are about the signature
+ * count as "no"; anything else (a key, a limit, cancellation) is @error. */
+static char *try_candidate(const Evaluation *evaluation, const GpRequirement *requirement, const GpEvaluator *evaluator,
+    gpointer material, const GpCandidate *candidate, GpVerdictRequirement *judged, GError **error)
 {
     g_autoptr(GError) refusal = NULL;
-    g_autoptr(GpSignatureFacts) facts = verify_candidate(candidate, keys, &refusal);
-    gboolean good = facts && check_facts(evaluation, requirement, candidate, facts, &refusal);
+    g_autoptr(GpSignatureFacts) facts = evaluator->verify(requirement, material, candidate, &refusal);
     const char *source = candidate->found->source;
-    if (good) {
-        g_autofree char *reason = g_strdup_printf("%s is good", source);
+    if (facts && check_facts(evaluation, requirement, candidate, facts, &refusal)) {
         gp_verdict_attempt(judged, source, TRUE, facts->signer, "accepted");
-        gp_verdict_settle(judged, GP_VERDICT_ACCEPT, facts->signer, reason);
-        return TRUE;
+        return g_strdup(facts->signer);
     }
     if (gp_error_code(refusal) != GP_ERROR_SIGNATURE) {
         g_propagate_prefixed_error(error, g_steal_pointer(&refusal), "%s: ", source);
-        return FALSE;
+        return NULL;
     }
     g_autofree char *message = NULL, *hint = NULL;
     gp_error_split(refusal, &message, &hint);
     gp_verdict_attempt(judged, source, FALSE, facts ? facts->signer : NULL, message);
-    return FALSE;
+    return NULL;
 }
 
 /* "none of 2 signatures is accepted: unknown-key: …": the reasons of all, the same one once. */
@@ -215,38 +203,127 @@ static char *summarize(const GpVerdictRequirement *judged)
     return g_string_free(text, FALSE);
 }
 
-/* signedBy and sigstoreSigned with keys. FALSE only on an error that ends the evaluation. */
-static gboolean evaluate_signed(
-    Evaluation *evaluation, const GpRequirement *requirement, GpVerdictRequirement *judged, GError **error)
+static const GpEvaluator *evaluator_for(const GpRequirement *requirement)
 {
-    gboolean cosign = requirement->type == GP_REQUIREMENT_SIGSTORE_SIGNED;
-    GPtrArray **candidates = cosign ? &evaluation->cosign : &evaluation->simple;
-    g_autoptr(GPtrArray) keys = load_keys(evaluation, requirement, error);
-    if (!keys)
-        return FALSE;
-    if (!*candidates && !(*candidates = gather(evaluation->request, cosign, error)))
-        return FALSE;
+    return requirement->type == GP_REQUIREMENT_SIGNED_BY ? &gp_evaluator_simple : &gp_evaluator_sigstore;
+}
 
-    guint tried = 0;
-    for (guint i = 0; i < (*candidates)->len; i++) {
-        const Candidate *candidate = (*candidates)->pdata[i];
-        if ((candidate->found->type == GP_FOUND_COSIGN) != cosign)
+/* The signatures that @evaluator reads, asked for once per pull. */
+static GPtrArray *candidates_for(Evaluation *evaluation, const GpEvaluator *evaluator, GError **error)
+{
+    GPtrArray **candidates = evaluator->attached ? &evaluation->attached : &evaluation->beside;
+    if (!*candidates)
+        *candidates = gather(evaluation->request, evaluator->attached, error);
+    return *candidates;
+}
+
+/* Tries signatures until one satisfies; all of them if @want_all. Signers (char*) that satisfied are added to @signers.
+ * FALSE only on an error that ends the evaluation. */
+static gboolean try_candidates(Evaluation *evaluation, const GpRequirement *requirement, gpointer material,
+    gboolean want_all, GpVerdictRequirement *judged, GPtrArray *signers, GError **error)
+{
+    const GpEvaluator *evaluator = evaluator_for(requirement);
+    GPtrArray *candidates = candidates_for(evaluation, evaluator, error);
+    for (guint i = 0; candidates && i < candidates->len && (want_all || signers->len == 0); i++) {
+        const GpCandidate *candidate = candidates->pdata[i];
+        if (!evaluator->reads(requirement, candidate->found))
             continue;
-        tried++;
         g_autoptr(GError) problem = NULL;
-        if (try_candidate(evaluation, requirement, candidate, keys, judged, &problem))
-            return TRUE;
+        char *signer = try_candidate(evaluation, requirement, evaluator, material, candidate, judged, &problem);
+        if (signer)
+            g_ptr_array_add(signers, signer);
         if (problem) {
             g_propagate_error(error, g_steal_pointer(&problem));
             return FALSE;
         }
     }
-    g_autofree char *reason = tried ? summarize(judged)
-                                    : g_strdup(cosign ? "no-signature: no cosign signature was found"
-                                                      : "no-signature: no simple-signing signature was found");
+    return candidates != NULL;
+}
+
+/* signedBy, sigstoreSigned and guest-pull/keyless. */
+static gboolean evaluate_signed(Evaluation *evaluation, const GpRequirement *requirement, gboolean want_all,
+    GpVerdictRequirement *judged, GPtrArray *signers, GError **error)
+{
+    const GpEvaluator *evaluator = evaluator_for(requirement);
+    gpointer material = evaluator->prepare(requirement, evaluation->sources, error);
+    if (!material)
+        return FALSE;
+    gboolean ended = try_candidates(evaluation, requirement, material, want_all, judged, signers, error);
+    evaluator->release(material);
+    if (!ended)
+        return FALSE;
+    if (signers->len > 0) {
+        const GpVerdictAttempt *last = judged->attempts->pdata[judged->attempts->len - 1];
+        g_autofree char *reason = g_strdup_printf("%s is good", last->source);
+        gp_verdict_settle(judged, GP_VERDICT_ACCEPT, signers->pdata[0], want_all ? "signed" : reason);
+        return TRUE;
+    }
+    g_autofree char *reason = judged->attempts->len > 0
+                                  ? summarize(judged)
+                                  : g_strdup_printf("no-signature: no %s was found", evaluator->what);
     gp_verdict_settle(judged, GP_VERDICT_REJECT, NULL, reason);
     return TRUE;
 }
+
+/* guest-pull/threshold: so many children, each satisfied by a signer of its own. A key that two children name is one
+ * signer, and one that signed twice is too. */
+static gboolean evaluate_threshold(
+    Evaluation *evaluation, const GpRequirement *requirement, GpVerdictRequirement *judged, GError **error)
+{
+    g_autoptr(GPtrArray) sets = g_ptr_array_new_with_free_func((GDestroyNotify) g_ptr_array_unref);
+    g_autoptr(GString) by = g_string_new(NULL);
+    for (guint i = 0; i < requirement->children->len; i++) {
+        const GpRequirement *child = requirement->children->pdata[i];
+        GPtrArray *signers = g_ptr_array_new_with_free_func(g_free);
+        g_ptr_array_add(sets, signers);
+        GpVerdictRequirement *part = gp_verdict_add_part(judged, gp_requirement_type_name(child->type), child->path);
+        if (!evaluate_signed(evaluation, child, TRUE, part, signers, error))
+            return FALSE;
+        if (part->by && !strstr(by->str, part->by))
+            g_string_append_printf(by, "%s%s", by->len ? ", " : "", part->by);
+    }
+    guint distinct = gp_verify_count_distinct(sets);
+    gboolean enough = distinct >= requirement->threshold;
+    g_autofree char *reason = g_strdup_printf("%s%u of %u signers, wanted are %u",
+        enough ? "" : "threshold: ", distinct, requirement->children->len, requirement->threshold);
+    gp_verdict_settle(judged, enough ? GP_VERDICT_ACCEPT : GP_VERDICT_REJECT, enough ? by->str : NULL, reason);
+    return TRUE;
+}
+
+/* ---- requirements about the image */
+
+static void evaluate_digests(
+    const GpVerifySubject *subject, const GpRequirement *requirement, GpVerdictRequirement *judged)
+{
+    g_autofree char *manifest = gp_digest_to_string(&subject->manifest);
+    for (guint i = 0; i < requirement->digests->len; i++) {
+        const GpDigest *digest = &g_array_index(requirement->digests, GpDigest, i);
+        if (!is_covered(subject, requirement->covers, digest))
+            continue;
+        g_autofree char *by = gp_digest_to_string(digest);
+        gp_verdict_settle(judged, GP_VERDICT_ACCEPT, by, "the policy lists this digest");
+        return;
+    }
+    g_autofree char *reason = g_strdup_printf("digest-not-listed: %s%s is none of the %u that the policy lists",
+        manifest, subject->has_index ? " (or the index that it came from)" : "", requirement->digests->len);
+    gp_verdict_settle(judged, GP_VERDICT_REJECT, NULL, reason);
+}
+
+static void evaluate_encrypted(const GpManifest *manifest, GpVerdictRequirement *judged)
+{
+    guint layers = manifest ? manifest->layers->len : 0, encrypted = 0;
+    for (guint i = 0; i < layers; i++)
+        encrypted += g_str_has_suffix(((const GpDescriptor *) manifest->layers->pdata[i])->media_type, "+encrypted");
+    if (layers > 0 && encrypted == layers) {
+        gp_verdict_settle(judged, GP_VERDICT_ACCEPT, "encryption", "every layer is encrypted");
+        return;
+    }
+    g_autofree char *reason =
+        g_strdup_printf("not-encrypted: %u of %u layers are in the clear", layers - encrypted, layers);
+    gp_verdict_settle(judged, GP_VERDICT_REJECT, NULL, reason);
+}
+
+/* ---- the frame */
 
 /* What the policy asks of an image and this program cannot evaluate never counts as satisfied. */
 static gboolean check_supported(GPtrArray *requirements, GError **error)
@@ -262,14 +339,17 @@ static gboolean check_supported(GPtrArray *requirements, GError **error)
     return TRUE;
 }
 
+/* FALSE only on an error that ends the evaluation. */
 static gboolean evaluate(Evaluation *evaluation, const GpRequirement *requirement, GpVerdict *verdict, GError **error)
 {
+    const GpVerifyRequest *request = evaluation->request;
     GpVerdictRequirement *judged =
         gp_verdict_add(verdict, gp_requirement_type_name(requirement->type), requirement->path);
-    if (requirement->type != GP_REQUIREMENT_REJECT && gp_verify_rejects_outright(evaluation->request->requirements)) {
+    if (requirement->type != GP_REQUIREMENT_REJECT && gp_verify_rejects_outright(request->requirements)) {
         gp_verdict_settle(judged, GP_VERDICT_REJECT, NULL, "not evaluated: another requirement rejects everything");
         return TRUE;
     }
+    g_autoptr(GPtrArray) signers = g_ptr_array_new_with_free_func(g_free);
     switch (requirement->type) {
     case GP_REQUIREMENT_REJECT:
         gp_verdict_settle(judged, GP_VERDICT_REJECT, NULL, "rejected: the policy rejects everything in this scope");
@@ -280,25 +360,45 @@ static gboolean evaluate(Evaluation *evaluation, const GpRequirement *requiremen
         return TRUE;
     case GP_REQUIREMENT_SIGNED_BY:
     case GP_REQUIREMENT_SIGSTORE_SIGNED:
-        return evaluate_signed(evaluation, requirement, judged, error);
+    case GP_REQUIREMENT_KEYLESS:
+        return evaluate_signed(evaluation, requirement, FALSE, judged, signers, error);
+    case GP_REQUIREMENT_THRESHOLD:
+        return evaluate_threshold(evaluation, requirement, judged, error);
+    case GP_REQUIREMENT_DIGESTS:
+        evaluate_digests(request->subject, requirement, judged);
+        return TRUE;
+    case GP_REQUIREMENT_ENCRYPTED:
+        evaluate_encrypted(request->manifest, judged);
+        return TRUE;
     case GP_REQUIREMENT_SIGNED_BASE_LAYER:
         break; /* always unsupported, see above; and a requirement that nobody settles rejects */
     }
     return TRUE;
 }
 
+/* Whether a signature could have helped. */
+static gboolean is_about_signers(GpRequirementType type)
+{
+    return type == GP_REQUIREMENT_SIGNED_BY || type == GP_REQUIREMENT_SIGSTORE_SIGNED ||
+           type == GP_REQUIREMENT_KEYLESS || type == GP_REQUIREMENT_THRESHOLD;
+}
+
 static void set_refusal(const GpVerifyRequest *request, const GpVerdict *verdict, GError **error)
 {
-    GpErrorCode code = gp_verify_rejects_outright(request->requirements) ? GP_ERROR_POLICY : GP_ERROR_SIGNATURE;
     const GpVerdictRequirement *first = NULL;
+    GpErrorCode code = GP_ERROR_POLICY;
     for (guint i = 0; i < verdict->requirements->len && !first; i++) {
+        const GpRequirement *requirement = request->requirements->pdata[i];
         const GpVerdictRequirement *judged = verdict->requirements->pdata[i];
-        if (judged->result != GP_VERDICT_ACCEPT)
-            first = judged;
+        if (judged->result == GP_VERDICT_ACCEPT)
+            continue;
+        first = judged;
+        if (is_about_signers(requirement->type) && !gp_verify_rejects_outright(request->requirements))
+            code = GP_ERROR_SIGNATURE;
     }
     g_set_error(error, GP_ERROR, code, "denied by policy (scope %s): %s: %s\n%s", request->scope,
         first ? first->type : "policy", first ? first->reason : "nothing was required",
-        code == GP_ERROR_POLICY ? "The policy must name a scope that covers this image."
+        code == GP_ERROR_POLICY ? "See what the policy says of this image: guest-pull policy explain IMAGE."
                                 : "See which signatures were looked at: guest-pull verify --verbose IMAGE.");
 }
 
@@ -306,14 +406,14 @@ gboolean gp_verify_image(const GpVerifyRequest *request, GpVerdict **verdict, GE
 {
     Evaluation evaluation = {.request = request};
     g_autoptr(GpVerdict) result = gp_verdict_new(request->scope, request->policy_digest);
-    evaluation.keys = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) g_bytes_unref);
+    evaluation.sources = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) g_bytes_unref);
     gboolean ended = gp_verify_rejects_outright(request->requirements) ||
-                     (check_supported(request->requirements, error) && fetch_keys(&evaluation, error));
+                     (check_supported(request->requirements, error) && fetch_sources(&evaluation, error));
     for (guint i = 0; i < request->requirements->len && ended; i++)
         ended = evaluate(&evaluation, request->requirements->pdata[i], result, error);
-    g_clear_pointer(&evaluation.simple, g_ptr_array_unref);
-    g_clear_pointer(&evaluation.cosign, g_ptr_array_unref);
-    g_hash_table_unref(evaluation.keys);
+    g_clear_pointer(&evaluation.beside, g_ptr_array_unref);
+    g_clear_pointer(&evaluation.attached, g_ptr_array_unref);
+    g_hash_table_unref(evaluation.sources);
     if (!ended)
         return FALSE;
 

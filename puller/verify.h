@@ -7,6 +7,7 @@
 #include "policy/lookaside.h"
 #include "policy/policy.h"
 #include "policy/verdict.h"
+#include "puller/manifest.h"
 #include "puller/resource.h"
 #include "puller/source.h"
 
@@ -26,11 +27,13 @@ typedef struct {
     const char *policy_digest;
     const GpLookaside *lookaside;
     const GpVerifySubject *subject;
-    GpResources *resources; /* where keys that the policy names by URI come from; NULL: files only */
+    const GpManifest *manifest; /* what subject->manifest is the digest of */
+    GpResources *resources;     /* where keys that the policy names by URI come from; NULL: files only */
 } GpVerifyRequest;
 
 /* Evaluates every requirement. *@verdict is set whenever the evaluation came to an end, accepted or not; the caller's.
- * TRUE only if all of it accepts. Errors: POLICY (reject), SIGNATURE (none was accepted), UNSUPPORTED (a requirement
+ * TRUE only if all of it accepts. Errors: POLICY (reject, a digest that is
+ * not listed, a layer in the clear), SIGNATURE (none was accepted), UNSUPPORTED (a requirement
  * that this program cannot evaluate), KEY (a key could not be had), and what fetching signatures gives. */
 gboolean gp_verify_image(const GpVerifyRequest *request, GpVerdict **verdict, GError **error);
 

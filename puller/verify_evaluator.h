@@ -1,0 +1,40 @@
+/* How one kind of evidence is verified: a table of functions that puller/verify.c drives and that a new kind of
+ * signature fills. An evaluator establishes facts; whether the digest, the name, the coverage and the signer of these
+ * facts are the ones wanted is decided in one place, by verify.c, for all of them. */
+#pragma once
+
+#include <glib.h>
+
+#include "policy/requirement.h"
+#include "puller/source.h"
+#include "sigstore/evidence.h"
+
+/* A signature and the digest under which it was found. */
+typedef struct {
+    GpFoundSignature *found;
+    GpDigest digest;
+} GpCandidate;
+
+/* The bytes of what a policy names: GHashTable of location (borrowed from the policy) → GBytes. */
+typedef GHashTable GpPolicySources;
+
+typedef struct {
+    const char *what;  /* "cosign signature": for "no … was found" */
+    gboolean attached; /* found by gp_source_cosign_signatures(); else by gp_source_simple_signatures() */
+    gboolean (*reads)(const GpRequirement *requirement, const GpFoundSignature *found);
+
+    /* What the requirement names, parsed once: keys, certificates, a trusted root. Errors: KEY, with the place. */
+    gpointer (*prepare)(const GpRequirement *requirement, GpPolicySources *sources, GError **error);
+    void (*release)(gpointer material);
+
+    /* The facts under one signature, by a signer that @material admits. Errors: SIGNATURE (machine word first) when it
+     * is just not good enough; every other code ends the whole evaluation. */
+    GpSignatureFacts *(*verify)(
+        const GpRequirement *requirement, gpointer material, const GpCandidate *candidate, GError **error);
+} GpEvaluator;
+
+extern const GpEvaluator gp_evaluator_simple;   /* signedBy: puller/verify_simple.c */
+extern const GpEvaluator gp_evaluator_sigstore; /* sigstoreSigned, guest-pull/keyless: puller/verify_sigstore.c */
+
+/* The bytes of @source, borrowed; fetched before any evaluator is asked. */
+GBytes *gp_policy_source_bytes(GpPolicySources *sources, const GpKeySource *source);
