@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/limits.h"
-#include "policy/padded_base64.h"
+#include "base/base64.h"
 
 /* One entry of "auths" that holds something. */
 typedef struct {
@@ -103,7 +103,7 @@ static gboolean read_auth(const char *auth, const char *entry_place, GpCredentia
 {
     g_autofree char *place = gp_json_path_key(entry_place, "auth");
     gsize length = 0;
-    guint8 *text = gp_padded_base64_decode(auth, &length);
+    guint8 *text = gp_base64_decode_exact(auth, &length);
     if (!text)
         return set_invalid(error, place, "not padded standard base64");
     gboolean good = split_auth(text, length, place, credential, error);

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "policy/padded_base64.h"
+#include "base/base64.h"
 
 void gp_key_source_free(GpKeySource *source)
 {
@@ -62,7 +62,7 @@ static GpKeySource *read_location(const char *text, const char *place, GError **
 static GpKeySource *read_data(const char *text, const char *place, GError **error)
 {
     gsize length = 0;
-    guint8 *data = gp_padded_base64_decode(text, &length);
+    guint8 *data = gp_base64_decode_exact(text, &length);
     if (!data) {
         g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
             "%s: not padded standard base64\nEncode the key file without line breaks: base64 -w0 FILE.", place);

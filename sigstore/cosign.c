@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
-#include "sigstore/base64.h"
+#include "base/base64.h"
 #include "sigstore/payload.h"
 
 /* An RSA-4096 signature is 512 bytes; a megabyte of base64 is somebody's joke. */
