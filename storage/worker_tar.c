@@ -8,19 +8,29 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "storage/worker_acl.h"
+#include "storage/worker_headers.h"
 
-/* The byte source behind libarchive; @error keeps what our own stream said. */
+/* The bytes, for libarchive and for our own reader of headers; @error keeps what our own stream said. */
 typedef struct {
     GpUnpackStream *stream;
+    GpUnpackHeaders *headers;
     GError *error;
 } Source;
+
+static gboolean next_bytes(Source *source, const guint8 **bytes, gsize *length, GError **error)
+{
+    if (!gp_unpack_stream_next(source->stream, bytes, length, error))
+        return FALSE;
+    gp_unpack_headers_feed(source->headers, *bytes, *length);
+    return TRUE;
+}
 
 static la_ssize_t read_source(struct archive *reader, void *data, const void **buffer)
 {
     Source *source = data;
     const guint8 *bytes = NULL;
     gsize length = 0;
-    if (!gp_unpack_stream_next(source->stream, &bytes, &length, &source->error)) {
+    if (!next_bytes(source, &bytes, &length, &source->error)) {
         archive_set_error(reader, EIO, "stream");
         return -1;
     }
@@ -28,25 +38,26 @@ static la_ssize_t read_source(struct archive *reader, void *data, const void **b
     return (la_ssize_t) length;
 }
 
-/* What the stream said, or what libarchive did not like. */
+/* What the stream said, what our own reader saw there, or what libarchive did not like. */
 static gboolean reader_failed(struct archive *reader, Source *source, GError **error)
 {
     if (source->error) {
         g_propagate_error(error, g_steal_pointer(&source->error));
         return FALSE;
     }
+    if (!gp_unpack_headers_finish(source->headers, error))
+        return FALSE;
     const char *text = archive_error_string(reader);
     g_autofree char *shown = gp_escape(text ? text : "malformed", -1, 256);
     g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "layer: tar: %s", shown);
     return FALSE;
 }
 
-/* "./a//b/" becomes "a/b". What may not be in a path at all is left in for gp_entry_encode() to refuse. */
+/* "./a//b/" becomes "a/b", and "/a/b" too: an absolute name begins at the layer's root, as GNU tar, umoci, podman and
+ * containerd have it. What may not be in a path at all is left in for gp_entry_encode() to refuse. */
 static char *normalize(const char *path)
 {
     GString *out = g_string_sized_new(strlen(path));
-    if (*path == '/')
-        return g_string_free(g_string_append(out, path), FALSE);
     while (*path) {
         gsize length = strcspn(path, "/");
         if (length > 0 && !(length == 1 && *path == '.')) {
@@ -59,46 +70,19 @@ static char *normalize(const char *path)
     return g_string_free(out, FALSE);
 }
 
-static gboolean read_names(struct archive_entry *header, GpEntry *entry, GError **error)
+static gboolean read_names(struct archive_entry *header, const GpUnpackHeader *exact, GpEntry *entry, GError **error)
 {
-    const char *path = archive_entry_pathname(header);
-    if (!path || !*path) {
-        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "layer: tar: an entry without a name");
+    entry->path = normalize(exact->path);
+    entry->hardlink = archive_entry_hardlink(header) != NULL;
+    gboolean symlink = !entry->hardlink && archive_entry_filetype(header) == AE_IFLNK;
+    if ((entry->hardlink || symlink) != (exact->link_target != NULL)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "layer: tar: ambiguous: a link to some readers, not to others");
         return FALSE;
     }
-    entry->path = normalize(path);
-    const char *target = archive_entry_hardlink(header);
-    if (target) {
-        entry->hardlink = TRUE;
-        entry->link_target = normalize(target);
-    } else if (archive_entry_filetype(header) == AE_IFLNK) {
-        entry->link_target = g_strdup(archive_entry_symlink(header));
-    }
-    return TRUE;
-}
-
-/* libarchive reads "-5.25" as -5 seconds and +0.25: the fraction lacks the sign. (Of "-0.25" nothing is left to tell it
- * by.) */
-static struct timespec read_mtime(struct archive_entry *header)
-{
-    struct timespec time = {.tv_sec = archive_entry_mtime(header), .tv_nsec = archive_entry_mtime_nsec(header)};
-    if (time.tv_sec < 0 && time.tv_nsec > 0) {
-        time.tv_sec--;
-        time.tv_nsec = 1000000000 - time.tv_nsec;
-    }
-    return time;
-}
-
-static gboolean read_owner(struct archive_entry *header, GpEntry *entry, GError **error)
-{
-    gint64 uid = archive_entry_uid(header), gid = archive_entry_gid(header);
-    if (uid < 0 || gid < 0 || uid > G_MAXUINT32 || gid > G_MAXUINT32) {
-        g_autofree char *shown = gp_escape(entry->path, -1, 256);
-        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "entry \"%s\": owner out of range", shown);
-        return FALSE;
-    }
-    entry->uid = (guint32) uid;
-    entry->gid = (guint32) gid;
+    if (entry->hardlink)
+        entry->link_target = normalize(exact->link_target);
+    else if (symlink)
+        entry->link_target = g_strdup(exact->link_target);
     return TRUE;
 }
 
@@ -142,45 +126,67 @@ static gboolean read_xattrs(struct archive_entry *header, GpEntry *entry, GError
     return drop_doubles(entry, error);
 }
 
-static gboolean read_entry(struct archive_entry *header, GpEntry *entry, GError **error)
+static gboolean read_entry(struct archive_entry *header, const GpUnpackHeader *exact, GpEntry *entry, GError **error)
 {
-    if (!read_names(header, entry, error))
+    if (!read_names(header, exact, entry, error))
         return FALSE;
     if (entry->hardlink)
         return TRUE;
     mode_t type = archive_entry_filetype(header);
     entry->mode = type | (archive_entry_perm(header) & 07777);
-    entry->mtime = read_mtime(header);
+    entry->mtime = exact->mtime;
+    entry->uid = exact->uid;
+    entry->gid = exact->gid;
     if (type == AE_IFREG)
         entry->size = (guint64) archive_entry_size(header);
     if (type == AE_IFCHR || type == AE_IFBLK) {
         entry->rdev_major = (guint32) archive_entry_rdevmajor(header);
         entry->rdev_minor = (guint32) archive_entry_rdevminor(header);
     }
-    return read_owner(header, entry, error) && read_xattrs(header, entry, error);
+    return read_xattrs(header, entry, error);
 }
 
-static gboolean send_content(struct archive *reader, Source *source, GpUnpackOutput *output, GError **error)
+/* A sparse map can say anything; libarchive gives out what it says. */
+static gboolean bad_map(const GpEntry *entry, GError **error)
+{
+    g_autofree char *shown = gp_escape(entry->path, -1, 256);
+    g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "entry \"%s\": content out of order or beyond its size", shown);
+    return FALSE;
+}
+
+static gboolean send_content(
+    struct archive *reader, Source *source, const GpEntry *entry, GpUnpackOutput *output, GError **error)
 {
     const void *data;
     size_t length;
     la_int64_t offset;
+    guint64 at = 0;
     for (;;) {
         int status = archive_read_data_block(reader, &data, &length, &offset);
         if (status == ARCHIVE_EOF)
             return TRUE;
         if (status != ARCHIVE_OK && status != ARCHIVE_WARN)
             return reader_failed(reader, source, error);
+        if (length == 0)
+            continue;
+        if (offset < 0 || (guint64) offset < at || (guint64) offset > entry->size ||
+            length > entry->size - (guint64) offset)
+            return bad_map(entry, error);
         if (!gp_unpack_output_data(output, (guint64) offset, data, length, error))
             return FALSE;
+        at = (guint64) offset + length;
     }
 }
 
 static gboolean send_entry(
     struct archive *reader, struct archive_entry *header, Source *source, GpUnpackOutput *output, GError **error)
 {
+    g_autoptr(GpUnpackHeader) exact =
+        gp_unpack_headers_next(source->headers, (guint64) archive_read_header_position(reader), error);
+    if (!exact)
+        return FALSE;
     g_autoptr(GpEntry) entry = g_new0(GpEntry, 1);
-    if (!read_entry(header, entry, error))
+    if (!read_entry(header, exact, entry, error))
         return FALSE;
     g_autoptr(GBytes) wire = gp_entry_encode(entry, error);
     if (!wire)
@@ -189,19 +195,21 @@ static gboolean send_entry(
     const void *data = g_bytes_get_data(wire, &size);
     if (!gp_unpack_output_frame(output, GP_UNPACK_ENTRY, data, size, error))
         return FALSE;
-    return entry->size == 0 || send_content(reader, source, output, error);
+    return !S_ISREG(entry->mode) || send_content(reader, source, entry, output, error);
 }
 
-static gboolean send_end(GpUnpackStream *stream, GpUnpackOutput *output, GError **error)
+static gboolean send_end(Source *source, GpUnpackOutput *output, GError **error)
 {
     const guint8 *rest;
     gsize length = 1;
     while (length > 0)
-        if (!gp_unpack_stream_next(stream, &rest, &length, error))
+        if (!next_bytes(source, &rest, &length, error))
             return FALSE;
+    if (!gp_unpack_headers_finish(source->headers, error))
+        return FALSE;
     GpDigest diff_id;
     guint64 bytes;
-    gp_unpack_stream_finish(stream, &diff_id, &bytes);
+    gp_unpack_stream_finish(source->stream, &diff_id, &bytes);
     g_autofree char *text = gp_digest_to_string(&diff_id);
     g_autoptr(GByteArray) end = g_byte_array_new();
     g_byte_array_append(end, (const guint8 *) text, (guint) strlen(text));
@@ -222,7 +230,8 @@ void gp_unpack_tar_prepare(void)
 
 gboolean gp_unpack_tar(GpUnpackStream *stream, GpUnpackOutput *output, GError **error)
 {
-    Source source = {.stream = stream};
+    g_autoptr(GpUnpackHeaders) headers = gp_unpack_headers_new();
+    Source source = {.stream = stream, .headers = headers};
     struct archive *reader = archive_read_new();
     archive_read_support_filter_none(reader);
     archive_read_support_format_tar(reader);
@@ -243,5 +252,5 @@ gboolean gp_unpack_tar(GpUnpackStream *stream, GpUnpackOutput *output, GError **
     }
     archive_read_free(reader);
     g_clear_error(&source.error);
-    return ok && send_end(stream, output, error);
+    return ok && send_end(&source, output, error);
 }

@@ -1,4 +1,5 @@
-/* The tar reader of the unpack worker: libarchive in, entry frames out. */
+/* The tar reader of the unpack worker: an archive in, entry frames out. libarchive frames entries and gives out their
+ * content, storage/worker_headers.h says exactly whose and what they are; where the two disagree, it is refused. */
 #pragma once
 
 #include <glib.h>
@@ -10,6 +11,6 @@
 void gp_unpack_tar_prepare(void);
 
 /* Sends every entry of the tar archive in @stream, in order, reads the stream to its very end and sends END. Paths lose
- * "./", "//" and a trailing slash; absolute ones and ".." are refused. Owners are numbers only. Errors: INVALID, LIMIT,
- * UNSUPPORTED blame the archive; INTERNAL is ours. */
+ * "./", "//" and a trailing slash; an absolute one begins at the layer's root, ".." is refused. Owners are numbers
+ * only. Errors: INVALID, LIMIT, UNSUPPORTED blame the archive; INTERNAL is ours. */
 gboolean gp_unpack_tar(GpUnpackStream *stream, GpUnpackOutput *output, GError **error);

@@ -39,7 +39,7 @@ def fuzz(build: pathlib.Path, name: str, seconds: int) -> tuple[str, bool, str]:
         status, output = run.returncode, run.stderr
     except subprocess.TimeoutExpired as late:
         status, output = -1, f"no end {seconds + 300} s after its start\n{(late.stderr or b'').decode(errors='replace')}"
-    new = sorted({path.name for path in findings.iterdir()} - before)
+    new = sorted(path.name for path in findings.glob(f"{name}-*") if path.name not in before)
     if status or new:
         where = "".join(f"\n  reproducer: {findings / path}\n  again with: {command[0]} {findings / path}" for path in new)
         return name, False, f"exit status {status}{where}\n" + "\n".join("    " + line for line in output.splitlines()[-60:])

@@ -182,8 +182,7 @@ static const struct {
     GpErrorCode code;
     const char *reason;
 } hostile[] = {
-    {"absolute", "A('/etc/passwd')", GP_ERROR_INVALID, "forbidden path \"/etc/passwd\": it is absolute"},
-    {"double-absolute", "A('//etc/passwd')", GP_ERROR_INVALID, "it is absolute"},
+    {"absolute-dot-dot", "A('/../etc/passwd')", GP_ERROR_INVALID, "\"..\" leads out of the layer"},
     {"dot-dot", "A('../x')", GP_ERROR_INVALID, "forbidden path \"../x\": \"..\" leads out of the layer"},
     {"dot-dot-inside", "A('a/./../../x')", GP_ERROR_INVALID, "\"..\" leads out of the layer"},
     {"dot-dot-directory", "A('..', type=DIR)", GP_ERROR_INVALID, "\"..\" leads out of the layer"},
@@ -192,7 +191,8 @@ static const struct {
         "forbidden path \"a/passwd\": \"a\" is a symbolic link"},
     {"hard-link-outside", "A('a', type=LNK, linkname='../../etc/shadow')", GP_ERROR_INVALID,
         "hard link \"a\": forbidden path"},
-    {"hard-link-absolute", "A('a', type=LNK, linkname='/etc/shadow')", GP_ERROR_INVALID, "it is absolute"},
+    {"hard-link-absolute", "A('a', type=LNK, linkname='/etc/shadow')", GP_ERROR_INVALID,
+        "the layer has no such target"},
     {"hard-link-missing", "A('a', type=LNK, linkname='b')", GP_ERROR_INVALID, "the layer has no such target"},
     {"symlink-without-target", "A('a', type=SYM, linkname='')", GP_ERROR_INVALID, "a link without a target"},
     {"whiteout-in-disguise", "A('a', type=CHR, devmajor=0, devminor=0)", GP_ERROR_INVALID, "a whiteout in disguise"},
@@ -209,7 +209,7 @@ static const struct {
     {"path-of-5000-bytes", "A('p/' * 2500 + 'x')", GP_ERROR_LIMIT, "longer than 4095 bytes"},
     {"deep", "A('p/' * 200 + 'x')", GP_ERROR_LIMIT, "deeper than 128 directories"},
     {"owner-beyond-32-bits", "A('a', uid=1 << 32)", GP_ERROR_INVALID, "owner out of range"},
-    {"owner-minus-one", "A('a', uid=(1 << 32) - 1)", GP_ERROR_INVALID, "is no owner"},
+    {"owner-minus-one", "A('a', uid=(1 << 32) - 1)", GP_ERROR_INVALID, "owner out of range"},
     {"content-cut-off", "A('a', b'x' * 100000); t.fileobj.seek(60000); t.fileobj.truncate(); sys.exit()",
         GP_ERROR_INVALID, "layer: tar: "},
     {"header-cut-off", "A('a'); t.fileobj.truncate(300); sys.exit()", GP_ERROR_INVALID, "layer: tar: "},
@@ -236,6 +236,8 @@ static const struct {
     const char *name, *script, *listing;
 } ordinary[] = {
     {"paths-are-normalized", "A('./a//b/./c'); A('d/', type=DIR)", "a d|a/b d|a/b/c f|d d|"},
+    {"absolute-names-begin-at-the-root", "A('/a/b'); A('//c'); A('d', type=LNK, linkname='/a/b')",
+        "a d|a/b f|c f|d f|"},
     {"root-entry", "A('./', type=DIR, mode=0o711); A('./x')", "x f|"},
     {"empty-tar", "", ""},
     {"nothing-at-all", "t.fileobj.truncate(0); sys.exit()", ""},
