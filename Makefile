@@ -170,6 +170,7 @@ check-valgrind: deps
 	  --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" $(PYTHON) tests/run.py $(UNIT_VALGRIND)
 
 -include $(if $(wildcard service/main.c),service/service.mk)
+include bench/bench.mk
 -include packaging/package.mk
 
 # ---- the two commands of the README
