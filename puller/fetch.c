@@ -32,7 +32,7 @@ struct _GpFetchBlob {
 /* What the worker said about a request. */
 typedef struct {
     guint64 bytes;
-    char *content_type;
+    char *content_type, *next;
 } Reply;
 
 static gboolean is_listed(char *const *hosts, const char *host)
@@ -288,11 +288,12 @@ static void set_reported(json_t *problem, GError **error)
 
 static gboolean parse_reply(const guint8 *payload, gsize length, Reply *reply, GError **error)
 {
-    json_t *status, *bytes, *content_type, *problem;
+    json_t *status, *bytes, *content_type, *next, *problem;
     const GpJsonField fields[] = {
         {"status", GP_JSON_INTEGER, GP_JSON_MANDATORY, &status},
         {"bytes", GP_JSON_INTEGER, GP_JSON_MANDATORY, &bytes},
         {"contentType", GP_JSON_STRING, GP_JSON_OPTIONAL, &content_type},
+        {"next", GP_JSON_STRING, GP_JSON_OPTIONAL, &next},
         {"error", GP_JSON_OBJECT, GP_JSON_OPTIONAL, &problem},
         {NULL},
     };
@@ -309,6 +310,7 @@ static gboolean parse_reply(const guint8 *payload, gsize length, Reply *reply, G
     }
     reply->bytes = (guint64) json_integer_value(bytes);
     reply->content_type = content_type ? g_strdup(json_string_value(content_type)) : NULL;
+    reply->next = next ? g_strdup(json_string_value(next)) : NULL;
     return TRUE;
 }
 
@@ -332,9 +334,9 @@ static gboolean read_reply(int fd, Reply *reply, GError **error)
     return parse_reply(payload, length, reply, error);
 }
 
-/* A whole document of at most @max bytes. */
-static GBytes *run_request(
-    GpFetch *fetch, const json_t *request, gsize max, const char *what, char **content_type, GError **error)
+/* A whole document of at most @max bytes. *@next may be NULL. */
+static GBytes *run_request(GpFetch *fetch, const json_t *request, gsize max, const char *what, char **content_type,
+    char **next, GError **error)
 {
     g_autoptr(GpFetchBlob) transfer = start_request(fetch, request, FALSE, error);
     if (!transfer)
@@ -347,6 +349,7 @@ static GBytes *run_request(
     if (!read_reply(transfer->reply, &reply, error))
         return NULL;
     g_autofree char *type = reply.content_type;
+    g_autofree char *following = reply.next;
     if (reply.bytes != g_bytes_get_size(body)) {
         g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX,
             "the fetch worker broke its protocol: it speaks of %" G_GUINT64_FORMAT " bytes and sent %" G_GSIZE_FORMAT,
@@ -355,6 +358,8 @@ static GBytes *run_request(
     }
     if (content_type)
         *content_type = g_steal_pointer(&type);
+    if (next)
+        *next = g_steal_pointer(&following);
     return g_steal_pointer(&body);
 }
 
@@ -365,7 +370,25 @@ GBytes *gp_fetch_manifest(
     if (!request)
         return NULL;
     json_object_set_new(request, "maxBytes", json_integer((json_int_t) GP_LIMIT_MANIFEST));
-    return run_request(fetch, request, GP_LIMIT_MANIFEST, "manifest", content_type, error);
+    return run_request(fetch, request, GP_LIMIT_MANIFEST, "manifest", content_type, NULL, error);
+}
+
+GBytes *gp_fetch_referrers(GpFetch *fetch, const GpLocation *location, const GpDigest *digest, char **page,
+    char **content_type, GError **error)
+{
+    g_autofree char *asked = g_steal_pointer(page);
+    g_autofree char *selector = gp_digest_to_string(digest);
+    g_autoptr(json_t) request = make_request("referrers", location, selector, error);
+    if (!request)
+        return NULL;
+    if (asked && !gp_fetch_is_page(asked)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "the list of referrers goes on at no proper address");
+        return NULL;
+    }
+    if (asked)
+        json_object_set_new(request, "page", json_string(asked));
+    json_object_set_new(request, "maxBytes", json_integer((json_int_t) GP_LIMIT_MANIFEST));
+    return run_request(fetch, request, GP_LIMIT_MANIFEST, "list of referrers", content_type, page, error);
 }
 
 GBytes *gp_fetch_url(GpFetch *fetch, const char *url, gsize max, GError **error)
@@ -375,7 +398,7 @@ GBytes *gp_fetch_url(GpFetch *fetch, const char *url, gsize max, GError **error)
         g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "a URL that is not UTF-8");
         return NULL;
     }
-    return run_request(fetch, request, max, "document", NULL, error);
+    return run_request(fetch, request, max, "document", NULL, NULL, error);
 }
 
 GpFetchBlob *gp_fetch_blob_open(
@@ -404,6 +427,7 @@ gboolean gp_fetch_blob_finish(GpFetchBlob *blob, GError **error)
     Reply reply = {0};
     gboolean ok = read_reply(blob->reply, &reply, error);
     g_free(reply.content_type);
+    g_free(reply.next);
     return ok;
 }
 

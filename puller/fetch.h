@@ -42,6 +42,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpLocation, gp_location_free)
 GBytes *gp_fetch_manifest(
     GpFetch *fetch, const GpLocation *location, const char *selector, char **content_type, GError **error);
 
+/* GET /v2/<repository>/referrers/<digest> (distribution-spec 1.1), or the page of it that *@page names (NULL: the
+ * first); *@page becomes the next one's name or NULL, the caller's. Not verified. Errors: as above; NOT_FOUND from a
+ * registry without this API. */
+GBytes *gp_fetch_referrers(GpFetch *fetch, const GpLocation *location, const GpDigest *digest, char **page,
+    char **content_type, GError **error);
+
 /* GET of any URL (lookaside), http only where config allows. Errors as above. */
 GBytes *gp_fetch_url(GpFetch *fetch, const char *url, gsize max, GError **error);
 

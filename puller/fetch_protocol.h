@@ -7,15 +7,17 @@
  *
  * Then each request is one message with two descriptors, the writing ends of the body pipe and of the reply pipe:
  *
- *   {"kind":"manifest"|"blob"|"url", "scheme":"https"|"http", "host", "repository", "selector",      (manifest, blob)
+ *   {"kind":"manifest"|"blob"|"referrers"|"url", "scheme":"https"|"http", "host", "repository", "selector",  (not url)
  *    "url",                                                                                          (url)
- *    "size": exact bytes (blob)  or  "maxBytes": ceiling (others),
- *    "username","password" | "identityToken"}                                                        (optional)
+ *    "page": query of a further page                                                                 (referrers,
+ * optional) "size": exact bytes (blob)  or  "maxBytes": ceiling (others), "username","password" | "identityToken"}
+ * (optional)
  *
  * The worker writes the body into the first pipe and closes it, then one frame of type GP_FETCH_FRAME_REPLY into the
  * second:
  *
- *   {"status": last HTTP status or 0, "bytes": bytes delivered, "contentType"?, "error"?: {"code","message","hint"?}}
+ *   {"status": last HTTP status or 0, "bytes": bytes delivered, "contentType"?, "next"?: query of the next page,
+ *    "error"?: {"code","message","hint"?}}
  *
  * Nothing is ever multiplexed, so several threads of the puller may ask at once. A reply pipe that ends empty means
  * that the worker died. The puller closes the body pipe to cancel.
@@ -31,6 +33,7 @@
 #define GP_FETCH_FRAME_REPLY 1
 #define GP_FETCH_MESSAGE_MAX 2000 /* bytes of an error text */
 #define GP_FETCH_PIPE_SIZE (1 << 20)
+#define GP_FETCH_PAGE_MAX 2000 /* bytes of a page's query */
 
 /* distribution-spec: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}. */
 static inline gboolean gp_fetch_is_tag(const char *text)
@@ -47,6 +50,15 @@ static inline gboolean gp_fetch_is_selector(const char *text)
 {
     GpDigest digest;
     return gp_fetch_is_tag(text) || gp_digest_parse(text, &digest, NULL);
+}
+
+/* A URL's query (RFC 3986 §3.4), without what could end it: a registry's own words, given back to it. */
+static inline gboolean gp_fetch_is_page(const char *text)
+{
+    for (const char *p = text; *p; p++)
+        if (!g_ascii_isalnum(*p) && !strchr("-._~!$&'()*+,;=:@/?%", *p))
+            return FALSE;
+    return text[0] != '\0' && strlen(text) <= GP_FETCH_PAGE_MAX;
 }
 
 /* The characters of distribution-spec's <name> ([a-z0-9]+ with ._- between, parts joined by /), no empty part, no

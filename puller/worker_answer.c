@@ -47,6 +47,12 @@ gboolean gp_status_is_temporary(int status)
     return status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
 }
 
+gboolean gp_status_lacks_referrers(int status)
+{
+    return status == 404 || status == 400 || status == 405 || status == 406 || status == 410 || status == 415 ||
+           status == 501;
+}
+
 GpErrorCode gp_status_error_code(int status, const char *code)
 {
     if (status == 404 || status == 410)

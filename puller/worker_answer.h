@@ -20,6 +20,8 @@ gboolean gp_answer_check(const GpAnswer *answer, const GpAnswerPlan *plan, GErro
 
 /* 429 and the 5xx that may pass. */
 gboolean gp_status_is_temporary(int status);
+/* What registries without the referrers API (distribution-spec 1.1) answer to a question for referrers. */
+gboolean gp_status_lacks_referrers(int status);
 /* The error of a final status; @code is the registry's own word for it, or NULL. */
 GpErrorCode gp_status_error_code(int status, const char *code);
 /* Seconds; 0 when the server does not say. */

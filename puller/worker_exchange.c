@@ -16,6 +16,7 @@ static void answer_clear(GpAnswer *answer)
     g_clear_pointer(&answer->retry_after, g_free);
     g_clear_pointer(&answer->content_range, g_free);
     g_clear_pointer(&answer->content_encoding, g_free);
+    g_clear_pointer(&answer->next_page, g_free);
     g_clear_pointer(&answer->challenges, g_ptr_array_unref);
     *answer = (GpAnswer){0};
 }
@@ -54,6 +55,8 @@ static gboolean take_field(GpAnswer *answer, const char *line, gsize length, GEr
             return take_once(single[i].place, name, value, error);
     if (strcmp(name, "content-length") == 0)
         answer->has_length = gp_decimal_parse(value, &answer->length);
+    if (strcmp(name, "link") == 0 && !answer->next_page)
+        answer->next_page = gp_link_next_query(value);
     if (strcmp(name, "www-authenticate") == 0 && answer->challenges->len < MAX_FIELDS_KEPT) {
         g_ptr_array_add(answer->challenges, value);
         return TRUE;

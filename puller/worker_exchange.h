@@ -32,6 +32,7 @@ typedef struct {
 typedef struct {
     int status; /* 0 before there is one */
     char *content_type, *location, *retry_after, *content_range, *content_encoding;
+    char *next_page; /* the query of the first Link with rel="next" */
     gboolean has_length;
     guint64 length;        /* Content-Length */
     GPtrArray *challenges; /* char*: WWW-Authenticate fields */

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/limits.h"
+#include "puller/fetch_protocol.h"
 
 gboolean gp_decimal_parse(const char *text, guint64 *value)
 {
@@ -30,6 +31,34 @@ guint gp_retry_after_parse(const char *field, gint64 now, guint max)
         return (guint) MIN(seconds, max);
     gint64 date = curl_getdate(field, NULL);
     return date > now ? (guint) MIN((guint64) (date - now), max) : 0;
+}
+
+/* TRUE if the parameters of one link, ";" first, name the relation "next". */
+static gboolean is_next(const char *parameters, gsize length)
+{
+    g_autofree char *text = g_ascii_strdown(parameters, (gssize) length);
+    g_auto(GStrv) each = g_strsplit(text, ";", -1);
+    for (char **one = each; *one; one++) {
+        g_strstrip(*one);
+        if (strcmp(*one, "rel=next") == 0 || strcmp(*one, "rel=\"next\"") == 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+char *gp_link_next_query(const char *field)
+{
+    for (const char *open = strchr(field, '<'), *close; open && (close = strchr(open, '>'));
+         open = strchr(close, '<')) {
+        gsize length = strcspn(close + 1, ",");
+        if (!is_next(close + 1, length))
+            continue;
+        g_autofree char *target = g_strndup(open + 1, (gsize) (close - open - 1));
+        target[strcspn(target, "#")] = '\0';
+        const char *query = strchr(target, '?');
+        return query && gp_fetch_is_page(query + 1) ? g_strdup(query + 1) : NULL;
+    }
+    return NULL;
 }
 
 char *gp_registry_error_parse(const void *body, gsize length, char **code)

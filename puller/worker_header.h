@@ -10,6 +10,11 @@ gboolean gp_content_range_parse(const char *field, guint64 *start, guint64 *end,
  * @max. */
 guint gp_retry_after_parse(const char *field, gint64 now, guint max);
 
+/* The query of the target of the first link with relation "next" in a Link field (RFC 8288), as distribution-spec pages
+ * its lists; NULL when there is none or it has characters that no query has. Where else the link points is not looked
+ * at: the next page is asked for where the first one was. Owned by the caller. */
+char *gp_link_next_query(const char *field);
+
 /* Only decimal digits, no sign, no blank. */
 gboolean gp_decimal_parse(const char *text, guint64 *value);
 

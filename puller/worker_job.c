@@ -23,6 +23,7 @@
 #define MAX_RETRY_AFTER 60          /* seconds */
 #define ENOUGH_PROGRESS (64 * 1024) /* bytes that make an attempt count as a success */
 
+static const char index_type[] = "application/vnd.oci.image.index.v1+json";
 static const char manifest_types[] = "application/vnd.oci.image.manifest.v1+json, "
                                      "application/vnd.oci.image.index.v1+json, "
                                      "application/vnd.docker.distribution.manifest.v2+json, "
@@ -60,7 +61,7 @@ struct _GpJob {
     guint64 delivered_before; /* at the start of this try */
     gint64 next_time, deadline;
     int status;
-    char *content_type;
+    char *content_type, *next_page;
 };
 
 static void start_exchange(GpJob *job);
@@ -72,7 +73,7 @@ static void finish(GpJob *job, const GError *error)
     gp_exchange_free(job->exchange, job->context->multi);
     job->exchange = NULL;
     gp_close_fd(&job->sink.fd);
-    gp_reply_write(job->reply_fd, job->status, job->sink.delivered, job->content_type, error);
+    gp_reply_write(job->reply_fd, job->status, job->sink.delivered, job->content_type, job->next_page, error);
     gp_close_fd(&job->reply_fd);
     job->phase = PHASE_DONE;
 }
@@ -199,6 +200,11 @@ static gssize on_body(GpExchange *exchange, gpointer data, const guint8 *bytes, 
 
 static const GpExchangeHandler handler = {on_headers, on_body};
 
+static const char *accepted_types(GpRequestKind kind)
+{
+    return kind == GP_REQUEST_MANIFEST ? manifest_types : kind == GP_REQUEST_REFERRERS ? index_type : NULL;
+}
+
 /* The exchange that the phase needs. A blob of which a part is there asks for the rest, and gets ready for a server
  * that sends all of it again. */
 static void start_exchange(GpJob *job)
@@ -212,7 +218,7 @@ static void start_exchange(GpJob *job)
                          : own ? job->authorization
                                : NULL,
         .form = token ? job->auth.token_form : NULL,
-        .accept = !token && job->request->kind == GP_REQUEST_MANIFEST ? manifest_types : NULL,
+        .accept = token ? NULL : accepted_types(job->request->kind),
         .range_start = token ? 0 : job->sink.delivered,
         .show_certificate = own,
     };
@@ -335,6 +341,8 @@ static void follow(GpJob *job)
 static void succeed(GpJob *job)
 {
     job->content_type = g_strdup(job->exchange->answer.content_type);
+    if (job->request->kind == GP_REQUEST_REFERRERS)
+        job->next_page = g_strdup(job->exchange->answer.next_page);
     if (job->request->kind == GP_REQUEST_BLOB) {
         if (job->sink.delivered == job->request->size)
             finish(job, NULL);
@@ -358,7 +366,9 @@ static void refuse_status(GpJob *job)
         g_strdelimit(text, "\r\n", ' '); /* what stands behind a newline is our advice, not the registry's */
     g_autofree char *line =
         g_strdup_printf("the server answers %d%s%s", answer->status, text ? ": " : "", text ? text : "");
-    if (gp_status_is_temporary(answer->status))
+    if (job->request->kind == GP_REQUEST_REFERRERS && gp_status_lacks_referrers(answer->status))
+        fail(job, GP_ERROR_NOT_FOUND, "%s", line);
+    else if (gp_status_is_temporary(answer->status))
         retry(job, gp_answer_retry_after(answer, MAX_RETRY_AFTER), line);
     else
         fail(job, gp_status_error_code(answer->status, code), "%s", line);
@@ -504,5 +514,6 @@ void gp_job_free(GpJob *job)
     g_byte_array_unref(job->body);
     g_free(job->url);
     g_free(job->content_type);
+    g_free(job->next_page);
     g_free(job);
 }

@@ -26,13 +26,15 @@ static json_t *as_object(const GError *error)
     return object;
 }
 
-void gp_reply_write(int fd, int status, guint64 bytes, const char *content_type, const GError *error)
+void gp_reply_write(int fd, int status, guint64 bytes, const char *content_type, const char *next, const GError *error)
 {
     g_autoptr(json_t) reply = json_object();
     json_object_set_new(reply, "status", json_integer(status));
     json_object_set_new(reply, "bytes", json_integer((json_int_t) bytes));
     if (content_type)
         json_object_set_new(reply, "contentType", as_string(content_type));
+    if (next)
+        json_object_set_new(reply, "next", as_string(next));
     if (error)
         json_object_set_new(reply, "error", as_object(error));
     g_autofree char *text = gp_json_to_text(reply, FALSE);

@@ -9,7 +9,7 @@
 
 typedef struct {
     json_t *kind, *scheme, *host, *repository, *selector, *url, *size, *max_bytes, *username, *password,
-        *identity_token;
+        *identity_token, *page;
 } Fields;
 
 static gboolean fail(GError **error, const char *why)
@@ -31,22 +31,28 @@ static gboolean build_url(GpRequest *request, const Fields *fields, GError **err
     const char *scheme = json_string_value(fields->scheme);
     const char *host = json_string_value(fields->host), *repository = json_string_value(fields->repository);
     const char *selector = json_string_value(fields->selector);
+    const char *page = fields->page ? json_string_value(fields->page) : NULL;
     GpDigest digest;
-    gboolean good_selector =
-        request->kind == GP_REQUEST_BLOB ? gp_digest_parse(selector, &digest, NULL) : gp_fetch_is_selector(selector);
+    gboolean good_selector = request->kind == GP_REQUEST_MANIFEST ? gp_fetch_is_selector(selector)
+                                                                  : gp_digest_parse(selector, &digest, NULL);
     if ((strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0) || !gp_fetch_is_host(host) ||
-        !gp_fetch_is_repository(repository) || !good_selector)
+        !gp_fetch_is_repository(repository) || !good_selector ||
+        (page && (request->kind != GP_REQUEST_REFERRERS || !gp_fetch_is_page(page))))
         return fail(error, "a part of it must not enter a URL");
+    static const char *const places[] = {
+        [GP_REQUEST_MANIFEST] = "manifests", [GP_REQUEST_BLOB] = "blobs", [GP_REQUEST_REFERRERS] = "referrers"};
     request->repository = g_strdup(repository);
-    request->url = g_strdup_printf("%s://%s/v2/%s/%s/%s", scheme, host, repository,
-        request->kind == GP_REQUEST_BLOB ? "blobs" : "manifests", selector);
+    request->url = g_strdup_printf("%s://%s/v2/%s/%s/%s%s%s", scheme, host, repository, places[request->kind], selector,
+        page ? "?" : "", page ? page : "");
     return TRUE;
 }
 
 static gboolean set_kind(GpRequest *request, const Fields *fields, GError **error)
 {
-    static const char *const names[] = {
-        [GP_REQUEST_MANIFEST] = "manifest", [GP_REQUEST_BLOB] = "blob", [GP_REQUEST_URL] = "url"};
+    static const char *const names[] = {[GP_REQUEST_MANIFEST] = "manifest",
+        [GP_REQUEST_BLOB] = "blob",
+        [GP_REQUEST_URL] = "url",
+        [GP_REQUEST_REFERRERS] = "referrers"};
     gsize i = 0;
     while (i < G_N_ELEMENTS(names) && strcmp(names[i], json_string_value(fields->kind)) != 0)
         i++;
@@ -81,6 +87,7 @@ GpRequest *gp_request_parse(const char *message, gsize length, char *const *plai
         {"username", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.username},
         {"password", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.password},
         {"identityToken", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.identity_token},
+        {"page", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.page},
         {NULL},
     };
     g_autoptr(json_t) document = gp_json_parse(message, length, GP_LIMIT_FETCH_REQUEST, "fetch request", error);

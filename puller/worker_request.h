@@ -7,6 +7,7 @@ typedef enum {
     GP_REQUEST_MANIFEST,
     GP_REQUEST_BLOB,
     GP_REQUEST_URL,
+    GP_REQUEST_REFERRERS,
 } GpRequestKind;
 
 typedef struct {
