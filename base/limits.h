@@ -18,8 +18,11 @@
 #define GP_LIMIT_KEY (1 * GP_MIB)
 #define GP_LIMIT_TOKEN (1 * GP_MIB)
 #define GP_LIMIT_TAG_SIGNATURES                                                                                        \
-    128 /* signatures of one image looked at, as lookaside's ceiling in containers/image                               \
-         */
+    128                            /* signatures of one image looked at, as lookaside's ceiling in containers/image    \
+                                    */
+#define GP_LIMIT_REFERRERS 64      /* of one image that are opened */
+#define GP_LIMIT_REFERRER_PAGES 16 /* of the list of them */
+#define GP_LIMIT_BUNDLE (1 * GP_MIB)
 #define GP_LIMIT_REFERENCE 4096
 #define GP_LIMIT_POLICY_COUNT 32 /* members and thresholds of a requirement that counts something */
 

@@ -150,10 +150,11 @@ static GPtrArray *parse_descriptors(json_t *array, const char *path, gsize max, 
 
 static GpManifest *parse_manifest(json_t *document, GError **error)
 {
-    json_t *config, *layers;
+    json_t *config, *layers, *subject;
     const GpJsonField fields[] = {
         {"config", GP_JSON_OBJECT, GP_JSON_MANDATORY, &config},
         {"layers", GP_JSON_ARRAY, GP_JSON_MANDATORY, &layers},
+        {"subject", GP_JSON_OBJECT, GP_JSON_OPTIONAL, &subject},
         {NULL},
     };
     if (!gp_json_fields(document, "$", fields, FALSE, error))
@@ -163,7 +164,8 @@ static GpManifest *parse_manifest(json_t *document, GError **error)
     if (!manifest->config)
         return NULL;
     manifest->layers = parse_descriptors(layers, "$.layers", GP_LIMIT_LAYERS, "layers", error);
-    return manifest->layers ? g_steal_pointer(&manifest) : NULL;
+    manifest->subject = manifest->layers && subject ? gp_descriptor_parse(subject, "$.subject", error) : NULL;
+    return manifest->layers && (!subject || manifest->subject) ? g_steal_pointer(&manifest) : NULL;
 }
 
 static GpIndex *parse_index(json_t *document, GError **error)
@@ -285,6 +287,7 @@ void gp_manifest_free(GpManifest *manifest)
     g_free(manifest->media_type);
     gp_descriptor_free(manifest->config);
     g_clear_pointer(&manifest->layers, g_ptr_array_unref);
+    gp_descriptor_free(manifest->subject);
     g_free(manifest);
 }
 

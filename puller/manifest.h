@@ -21,7 +21,8 @@ typedef enum {
 typedef struct {
     char *media_type;
     GpDescriptor *config;
-    GPtrArray *layers; /* GpDescriptor*, base first */
+    GPtrArray *layers;     /* GpDescriptor*, base first */
+    GpDescriptor *subject; /* what an artifact is attached to; NULL if it does not say */
 } GpManifest;
 
 typedef struct {

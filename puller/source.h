@@ -57,13 +57,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpSourceStream, gp_source_stream_free)
 typedef enum {
     GP_FOUND_SIMPLE, /* lookaside or signature-N: blob, starting byte decides (OpenPGP or "\0simple-signing\n") */
     GP_FOUND_COSIGN, /* payload and annotations */
+    GP_FOUND_BUNDLE, /* a Sigstore bundle */
 } GpFoundType;
 typedef struct {
     GpFoundType type;
     char *source;        /* for the report */
-    GBytes *blob;        /* SIMPLE: the signature; COSIGN: the payload */
+    GBytes *blob;        /* SIMPLE: the signature; COSIGN: the payload; BUNDLE: the document; NULL with @problem */
     json_t *annotations; /* COSIGN: object of strings */
     char *media_type;    /* COSIGN */
+    char *problem;       /* BUNDLE: why it could not be had, machine word first; else NULL */
 } GpFoundSignature;
 void gp_found_signature_free(GpFoundSignature *found);
 
@@ -71,6 +73,19 @@ void gp_found_signature_free(GpFoundSignature *found);
  * signature-N. GpFoundSignature*; an empty array is success. Any answer but "not there" is an error. */
 GPtrArray *gp_source_simple_signatures(
     GpSource *source, const GpReference *reference, const char *lookaside_base, const GpDigest *digest, GError **error);
-/* cosign attachments under tag sha256-<hex>.sig (docker, oci layout by ref name), or "\0sigstore-json\n" blobs of dir:.
+/* cosign attachments under tag sha256-<hex>.sig (docker; oci: by ref name, or as "cosign save" leaves them), or
+ * "\0sigstore-json\n" blobs of dir:. @identity: whom the image is asked for as, or NULL; a payload that says just that
+ * is not fetched. */
+GPtrArray *gp_source_cosign_signatures(
+    GpSource *source, const GpReference *identity, const GpDigest *digest, GError **error);
+
+/* The manifests that are attached to @digest: docker: the referrers API with its pages, where there is none the
+ * fallback tag sha256-<hex>; oci: the layout's index. GpDescriptor*, unchecked. Errors: as for manifests; nothing there
+ * is none. */
+GPtrArray *gp_source_referrers(GpSource *source, const GpDigest *digest, GError **error);
+/* The Sigstore bundles among @referrers (of gp_source_referrers()) that are attached to @digest; each is opened,
+ * several at once, whatever the list says that it is. GpFoundSignature* of GP_FOUND_BUNDLE; those that could not be
+ * read have "problem" set. Errors: LIMIT for more than GP_LIMIT_REFERRERS that may be bundles; NETWORK, AUTH, SANDBOX,
+ * CANCELLED.
  */
-GPtrArray *gp_source_cosign_signatures(GpSource *source, const GpDigest *digest, GError **error);
+GPtrArray *gp_source_bundles(GpSource *source, const GpDigest *digest, GPtrArray *referrers, GError **error);

@@ -2,6 +2,7 @@
  */
 #pragma once
 
+#include "puller/descriptor.h"
 #include "puller/source.h"
 
 typedef struct {
@@ -15,6 +16,9 @@ typedef struct {
         GpSource *source, const GpDigest *digest, guint64 size, int *fd, GpFetchBlob **blob, GError **error);
     /* The manifest under cosign's tag for @digest, *@content_type maybe NULL. NULL without error: there is none. */
     GBytes *(*cosign_manifest)(GpSource *source, const char *tag, char **content_type, GError **error);
+    /* The manifests that refer to @digest, GpDescriptor*, as far as the source knows: they may refer to others and be
+     * anything. NULL member: the kind has none. */
+    GPtrArray *(*referrers)(GpSource *source, const GpDigest *digest, GError **error);
     /* Number @index (from 1) of the signatures stored beside the image. NULL without error: no more. NULL member: the
      * kind has none. */
     GBytes *(*stored_signature)(GpSource *source, const GpDigest *digest, guint index, char **where, GError **error);
@@ -34,6 +38,9 @@ struct _GpSource {
 extern const GpSourceKind gp_source_registry;
 extern const GpSourceKind gp_source_oci;
 extern const GpSourceKind gp_source_dir;
+
+/* FALSE if a list of referrers says of @entry that it is something else than a Sigstore bundle. */
+gboolean gp_source_may_be_bundle(const GpDescriptor *entry);
 
 /* Opens a regular file below @directory by plain components (NULL-ended); no link on the way is followed. Errors:
  * NOT_FOUND, INVALID, INTERNAL. */

@@ -7,6 +7,7 @@
 #include "puller/source_kind.h"
 
 #define REF_NAME "org.opencontainers.image.ref.name"
+#define COSIGN_KIND "dev.cosignproject.cosign/"
 
 gboolean gp_source_oci_check(GpSource *source, GError **error)
 {
@@ -65,6 +66,20 @@ static gboolean is_cosign_tag(const char *name)
     return name && g_str_has_prefix(name, "sha256-") && g_str_has_suffix(name, ".sig");
 }
 
+/* What "cosign save" says of an entry: "image", "sigs" and the like; it writes no names. NULL: another tool's. */
+static const char *cosign_kind(const GpDescriptor *entry)
+{
+    const char *kind = entry->annotations ? g_hash_table_lookup(entry->annotations, "kind") : NULL;
+    return kind && g_str_has_prefix(kind, COSIGN_KIND) ? kind + strlen(COSIGN_KIND) : NULL;
+}
+
+/* Whether an entry that nobody names may be the image that is meant. */
+static gboolean may_be_meant(const GpDescriptor *entry)
+{
+    return !is_cosign_tag(ref_name(entry)) && !entry->artifact_type &&
+           (!cosign_kind(entry) || strncmp(cosign_kind(entry), "image", 5) == 0);
+}
+
 /* The entry called @tag, or the only one when @tag is NULL. NULL with NOT_FOUND or INVALID. Borrowed from @index. */
 static const GpDescriptor *find(const GpIndex *index, const char *tag, GError **error)
 {
@@ -73,7 +88,7 @@ static const GpDescriptor *find(const GpIndex *index, const char *tag, GError **
     for (guint i = 0; i < index->manifests->len; i++) {
         const GpDescriptor *entry = index->manifests->pdata[i];
         const char *name = ref_name(entry);
-        if (tag ? g_strcmp0(name, tag) == 0 : !is_cosign_tag(name)) {
+        if (tag ? g_strcmp0(name, tag) == 0 : may_be_meant(entry)) {
             found = entry;
             count++;
         }
@@ -90,12 +105,9 @@ static const GpDescriptor *find(const GpIndex *index, const char *tag, GError **
     return NULL;
 }
 
-static GBytes *read_tag(GpSource *source, const char *tag, GpDigest *digest, char **content_type, GError **error)
+static GBytes *read_entry(
+    GpSource *source, const GpDescriptor *entry, GpDigest *digest, char **content_type, GError **error)
 {
-    g_autoptr(GpIndex) index = read_index(source, error);
-    const GpDescriptor *entry = index ? find(index, tag, error) : NULL;
-    if (!entry)
-        return NULL;
     g_autoptr(GBytes) bytes = read_blob(source, &entry->digest, GP_LIMIT_MANIFEST, error);
     if (!bytes)
         return NULL;
@@ -114,7 +126,9 @@ static GBytes *read_tag(GpSource *source, const char *tag, GpDigest *digest, cha
 static GBytes *oci_top(GpSource *source, GpDigest *digest, gboolean *expected, char **content_type, GError **error)
 {
     *expected = TRUE;
-    return read_tag(source, source->selector, digest, content_type, error);
+    g_autoptr(GpIndex) index = read_index(source, error);
+    const GpDescriptor *entry = index ? find(index, source->selector, error) : NULL;
+    return entry ? read_entry(source, entry, digest, content_type, error) : NULL;
 }
 
 static GBytes *oci_manifest(GpSource *source, const GpDigest *digest, gsize max, char **content_type, GError **error)
@@ -129,17 +143,50 @@ static gboolean oci_blob(
     return *fd >= 0;
 }
 
+/* The entry that holds the signatures: the one under cosign's tag, else the one that "cosign save" wrote beside its one
+ * image. NULL without error: none. */
+static const GpDescriptor *find_signatures(const GpIndex *index, const char *tag, GError **error)
+{
+    const GpDescriptor *saved = NULL;
+    guint named = 0, kept = 0;
+    for (guint i = 0; i < index->manifests->len; i++) {
+        const GpDescriptor *entry = index->manifests->pdata[i];
+        named += g_strcmp0(ref_name(entry), tag) == 0;
+        if (g_strcmp0(cosign_kind(entry), "sigs") == 0) {
+            saved = entry;
+            kept++;
+        }
+    }
+    return named > 0 ? find(index, tag, error) : kept == 1 ? saved : NULL;
+}
+
 static GBytes *oci_cosign_manifest(GpSource *source, const char *tag, char **content_type, GError **error)
 {
     g_autoptr(GpIndex) index = read_index(source, error);
-    gboolean exists = FALSE;
-    for (guint i = 0; index && i < index->manifests->len; i++)
-        exists = exists || g_strcmp0(ref_name(index->manifests->pdata[i]), tag) == 0;
-    if (!exists)
+    const GpDescriptor *entry = index ? find_signatures(index, tag, error) : NULL;
+    if (!entry)
         return NULL;
     GpDigest digest;
-    g_autoptr(GBytes) bytes = read_tag(source, tag, &digest, content_type, error);
+    g_autoptr(GBytes) bytes = read_entry(source, entry, &digest, content_type, error);
     return bytes && gp_digest_check_bytes(&digest, bytes, "the manifest", error) ? g_steal_pointer(&bytes) : NULL;
+}
+
+/* A layout has no list of its own: whatever else stands in its index may refer to the image (as "oras copy -r" and
+ * "cosign save" leave it), under a fallback tag or none. */
+static GPtrArray *oci_referrers(GpSource *source, const GpDigest *digest, GError **error)
+{
+    g_autoptr(GpIndex) index = read_index(source, error);
+    if (!index)
+        return NULL;
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify) gp_descriptor_free);
+    while (index->manifests->len > 0) {
+        GpDescriptor *entry = g_ptr_array_steal_index(index->manifests, 0);
+        if (gp_digest_equal(&entry->digest, digest) || is_cosign_tag(ref_name(entry)))
+            gp_descriptor_free(entry);
+        else
+            g_ptr_array_add(list, entry);
+    }
+    return g_steal_pointer(&list);
 }
 
 const GpSourceKind gp_source_oci = {
@@ -147,4 +194,5 @@ const GpSourceKind gp_source_oci = {
     .manifest = oci_manifest,
     .blob = oci_blob,
     .cosign_manifest = oci_cosign_manifest,
+    .referrers = oci_referrers,
 };

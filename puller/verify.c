@@ -9,17 +9,9 @@
 /* What has been fetched or parsed once and serves several requirements. */
 typedef struct {
     const GpVerifyRequest *request;
-    GPtrArray *beside;   /* GpCandidate*: signatures beside the image; NULL: not asked yet */
-    GPtrArray *attached; /* GpCandidate*: those attached to it in its registry */
+    GpSignatureSearch *search;
     GpPolicySources *sources;
 } Evaluation;
-
-static void candidate_free(gpointer data)
-{
-    GpCandidate *candidate = data;
-    gp_found_signature_free(candidate->found);
-    g_free(candidate);
-}
 
 gboolean gp_verify_rejects_outright(GPtrArray *requirements)
 {
@@ -29,44 +21,28 @@ gboolean gp_verify_rejects_outright(GPtrArray *requirements)
     return FALSE;
 }
 
-static GPtrArray *find_signatures(
-    const GpVerifyRequest *request, gboolean attached, const GpDigest *digest, GError **error)
+static void note_wants(const GpRequirement *requirement, GpSignatureSearchRequest *wants)
 {
-    if (!attached) {
-        g_autofree char *base = request->identity ? gp_lookaside_base(request->lookaside, request->identity) : NULL;
-        return gp_source_simple_signatures(request->source, request->identity, base, digest, error);
-    }
-    /* Unlike the reference, attachments are asked for unless configuration says no: guests seldom have a registries.d.
-     */
-    if (request->identity && !gp_lookaside_use_attachments(request->lookaside, request->identity, TRUE))
-        return g_ptr_array_new();
-    return gp_source_cosign_signatures(request->source, digest, error);
+    wants->want_simple = wants->want_simple || requirement->type == GP_REQUIREMENT_SIGNED_BY;
+    wants->want_attached = wants->want_attached || requirement->type == GP_REQUIREMENT_SIGSTORE_SIGNED ||
+                           requirement->type == GP_REQUIREMENT_KEYLESS;
+    for (guint i = 0; i < requirement->children->len; i++)
+        note_wants(requirement->children->pdata[i], wants);
 }
 
-/* Signatures of the manifest first, then of the index that it was chosen from. */
-static GPtrArray *gather(const GpVerifyRequest *request, gboolean attached, GError **error)
+/* Asks for all signatures that some requirement can use. @digests: memory of the caller that outlives the search. */
+static GpSignatureSearch *start_search(const GpVerifyRequest *request, GpDigest digests[2])
 {
-    g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(candidate_free);
-    const GpDigest *digests[2] = {&request->subject->manifest, &request->subject->index};
-    for (int i = 0; i < (request->subject->has_index ? 2 : 1); i++) {
-        g_autoptr(GPtrArray) found = find_signatures(request, attached, digests[i], error);
-        if (!found) {
-            g_prefix_error(error, "looking for signatures: ");
-            return NULL;
-        }
-        while (found->len > 0) {
-            GpCandidate *candidate = g_new0(GpCandidate, 1);
-            candidate->digest = *digests[i];
-            candidate->found = g_ptr_array_steal_index(found, 0);
-            g_ptr_array_add(all, candidate);
-        }
-    }
-    if (all->len > GP_LIMIT_TAG_SIGNATURES) {
-        g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "%u signatures, at most %d are looked at", all->len,
-            GP_LIMIT_TAG_SIGNATURES);
-        return NULL;
-    }
-    return g_steal_pointer(&all);
+    digests[0] = request->subject->manifest;
+    digests[1] = request->subject->index;
+    GpSignatureSearchRequest search = {.source = request->source,
+        .identity = request->identity,
+        .lookaside = request->lookaside,
+        .digests = digests,
+        .n_digests = request->subject->has_index ? 2 : 1};
+    for (guint i = 0; i < request->requirements->len; i++)
+        note_wants(request->requirements->pdata[i], &search);
+    return gp_signature_search_start(&search);
 }
 
 /* One thing that the policy names by location, and the first place that names it. */
@@ -208,22 +184,13 @@ static const GpEvaluator *evaluator_for(const GpRequirement *requirement)
     return requirement->type == GP_REQUIREMENT_SIGNED_BY ? &gp_evaluator_simple : &gp_evaluator_sigstore;
 }
 
-/* The signatures that @evaluator reads, asked for once per pull. */
-static GPtrArray *candidates_for(Evaluation *evaluation, const GpEvaluator *evaluator, GError **error)
-{
-    GPtrArray **candidates = evaluator->attached ? &evaluation->attached : &evaluation->beside;
-    if (!*candidates)
-        *candidates = gather(evaluation->request, evaluator->attached, error);
-    return *candidates;
-}
-
-/* Tries signatures until one satisfies; all of them if @want_all. Signers (char*) that satisfied are added to @signers.
- * FALSE only on an error that ends the evaluation. */
-static gboolean try_candidates(Evaluation *evaluation, const GpRequirement *requirement, gpointer material,
-    gboolean want_all, GpVerdictRequirement *judged, GPtrArray *signers, GError **error)
+/* Tries the signatures of one place until one satisfies; all of them if @want_all. Signers (char*) that satisfied are
+ * added to @signers. */
+static gboolean try_place(Evaluation *evaluation, const GpRequirement *requirement, gpointer material,
+    GpSignaturePlace place, gboolean want_all, GpVerdictRequirement *judged, GPtrArray *signers, GError **error)
 {
     const GpEvaluator *evaluator = evaluator_for(requirement);
-    GPtrArray *candidates = candidates_for(evaluation, evaluator, error);
+    GPtrArray *candidates = gp_signature_search_take(evaluation->search, place, error);
     for (guint i = 0; candidates && i < candidates->len && (want_all || signers->len == 0); i++) {
         const GpCandidate *candidate = candidates->pdata[i];
         if (!evaluator->reads(requirement, candidate->found))
@@ -238,6 +205,25 @@ static gboolean try_candidates(Evaluation *evaluation, const GpRequirement *requ
         }
     }
     return candidates != NULL;
+}
+
+/* Place after place. That one of them cannot be looked at matters only if the others do not have enough: a signature
+ * more cannot make worse what is signed well. FALSE only on an error that ends the evaluation. */
+static gboolean try_candidates(Evaluation *evaluation, const GpRequirement *requirement, gpointer material,
+    gboolean want_all, GpVerdictRequirement *judged, GPtrArray *signers, GError **error)
+{
+    gboolean attached = evaluator_for(requirement)->attached;
+    GpSignaturePlace first = attached ? GP_PLACE_TAG : GP_PLACE_SIMPLE, last = attached ? GP_PLACE_BUNDLES : first;
+    g_autoptr(GError) problem = NULL;
+    for (GpSignaturePlace place = first; place <= last && (want_all || signers->len == 0); place++) {
+        g_autoptr(GError) here = NULL;
+        if (!try_place(evaluation, requirement, material, place, want_all, judged, signers, &here) && !problem)
+            problem = g_steal_pointer(&here);
+    }
+    if (!problem || (!want_all && signers->len > 0))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&problem));
+    return FALSE;
 }
 
 /* signedBy, sigstoreSigned and guest-pull/keyless. */
@@ -407,12 +393,16 @@ gboolean gp_verify_image(const GpVerifyRequest *request, GpVerdict **verdict, GE
     Evaluation evaluation = {.request = request};
     g_autoptr(GpVerdict) result = gp_verdict_new(request->scope, request->policy_digest);
     evaluation.sources = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) g_bytes_unref);
-    gboolean ended = gp_verify_rejects_outright(request->requirements) ||
-                     (check_supported(request->requirements, error) && fetch_sources(&evaluation, error));
+    GpDigest digests[2];
+    gboolean ended = TRUE;
+    if (!gp_verify_rejects_outright(request->requirements)) {
+        ended = check_supported(request->requirements, error);
+        evaluation.search = ended ? start_search(request, digests) : NULL;
+        ended = ended && fetch_sources(&evaluation, error);
+    }
     for (guint i = 0; i < request->requirements->len && ended; i++)
         ended = evaluate(&evaluation, request->requirements->pdata[i], result, error);
-    g_clear_pointer(&evaluation.beside, g_ptr_array_unref);
-    g_clear_pointer(&evaluation.attached, g_ptr_array_unref);
+    gp_signature_search_free(evaluation.search);
     g_hash_table_unref(evaluation.sources);
     if (!ended)
         return FALSE;

@@ -6,21 +6,15 @@
 #include <glib.h>
 
 #include "policy/requirement.h"
-#include "puller/source.h"
+#include "puller/signature_search.h"
 #include "sigstore/evidence.h"
-
-/* A signature and the digest under which it was found. */
-typedef struct {
-    GpFoundSignature *found;
-    GpDigest digest;
-} GpCandidate;
 
 /* The bytes of what a policy names: GHashTable of location (borrowed from the policy) → GBytes. */
 typedef GHashTable GpPolicySources;
 
 typedef struct {
     const char *what;  /* "cosign signature": for "no … was found" */
-    gboolean attached; /* found by gp_source_cosign_signatures(); else by gp_source_simple_signatures() */
+    gboolean attached; /* looked for in cosign's tag, then among the referrers; else in GP_PLACE_SIMPLE */
     gboolean (*reads)(const GpRequirement *requirement, const GpFoundSignature *found);
 
     /* What the requirement names, parsed once: keys, certificates, a trusted root. Errors: KEY, with the place. */

@@ -184,7 +184,7 @@ static void check_cosign(GpSource *source, const char *manifest)
     g_autoptr(GError) error = NULL;
     GpDigest digest;
     gp_digest_of(GP_DIGEST_SHA256, manifest, strlen(manifest), &digest);
-    g_autoptr(GPtrArray) found = gp_source_cosign_signatures(source, &digest, &error);
+    g_autoptr(GPtrArray) found = gp_source_cosign_signatures(source, NULL, &digest, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(found->len, ==, 1);
     const GpFoundSignature *signature = found->pdata[0];
@@ -194,7 +194,7 @@ static void check_cosign(GpSource *source, const char *manifest)
         json_string_value(json_object_get(signature->annotations, "dev.cosignproject.cosign/signature")), ==, "c2ln");
     g_assert_cmpmem(g_bytes_get_data(signature->blob, NULL), g_bytes_get_size(signature->blob), "payload", 7);
     digest.bytes[0] ^= 1;
-    g_autoptr(GPtrArray) none = gp_source_cosign_signatures(source, &digest, &error);
+    g_autoptr(GPtrArray) none = gp_source_cosign_signatures(source, NULL, &digest, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(none->len, ==, 0);
 }
