@@ -10,5 +10,6 @@ $(FLOOR): bench/floor.c
 .PHONY: bench bench-scale
 bench bench-scale: deps
 	$(Q)packaging/install-packages $(DEPS_BENCH)
+	$(Q)tests/tools/peers.sh "$${GUEST_PULL_PEERS:-/var/cache/guest-pull-peers}" >/dev/null || true
 	$(Q)$(MAKE) --no-print-directory all $(FLOOR)
 	$(Q)BUILD=$(abspath $(BUILD)) $(PYTHON) bench/$(if $(filter bench,$@),bench.py,scale.py) $(BENCH)

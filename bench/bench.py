@@ -10,10 +10,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import contenders  # noqa: E402
-from world import CACHE, ROOT, Disk, world  # noqa: E402
+from world import CACHE, PEERS, ROOT, Disk, world  # noqa: E402
 
 IMAGES = ["small-gz", "web-gz", "ml-gz", "web-zst", "ml-zst"]
-PEERS = ("podman", "containerd (ctr)")
+RIVALS = ("podman", "containerd (ctr)")
 
 
 class Table:
@@ -33,7 +33,7 @@ class Table:
         return statistics.median(getattr(a, field) / getattr(b, field) for a, b in zip(left, right) if getattr(b, field))
 
     def fastest_peer(self, image, what):
-        rows = {name: self.rows.get((image, what, name)) for name in PEERS}
+        rows = {name: self.rows.get((image, what, name)) for name in RIVALS}
         return min((name for name in rows if rows[name]), default=None,
                    key=lambda name: statistics.median(cost.wall for cost in rows[name]))
 
@@ -70,7 +70,7 @@ def one_round(made, disk, table, image, chosen, memory):
                     gpg = contenders.GuestPullGpg(made, folder, memory)
                     gpg.bundles = 100
                     record(table, image, "warm", contenders.GuestPullGpg, gpg.warm(image), memory)
-                if image.startswith("web") and not memory and one.warm:
+                if image.startswith("web") and not memory and one.warm and contender is not contenders.SkopeoUmoci:
                     shared = image.replace("web", "shared")
                     record(table, image, "then shared", contender, one.cold(shared), memory)
             except NotImplementedError:
@@ -107,6 +107,9 @@ def main():
         if one.missing():
             print(f"{one.name}: left out, no {', '.join(one.missing())}")
             chosen.remove(one)
+    if contenders.GuestPullEncrypted in chosen and not (PEERS / "bin/skopeo").exists():
+        print("guest-pull (encrypted): left out, no skopeo that encrypts (tests/tools/peers.sh)")
+        chosen.remove(contenders.GuestPullEncrypted)
     layouts, table = corpus(), Table()
     with world() as made:
         disk = Disk(made.folder)
@@ -114,6 +117,8 @@ def main():
             needed = dict.fromkeys(images + [image.replace("web", "shared") for image in images if image.startswith("web")])
             for image in needed:
                 made.add(image, f"oci:{layouts / image}:latest")
+                if contenders.GuestPullEncrypted in chosen:
+                    made.add_encrypted(image + "-encrypted", f"oci:{layouts / image}:latest")
             for _ in range(arguments.rounds):
                 for image in images:
                     one_round(made, disk, table, image, chosen, memory=False)

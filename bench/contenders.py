@@ -157,7 +157,17 @@ class GuestPullGpg(GuestPull):
     cold = None
 
 
-ALL = [Podman, Ctr, SkopeoUmoci, Buildah, Floor, GuestPull]
+class GuestPullEncrypted(GuestPull):
+    """The image's encrypted twin; the key broker is a thread of the bench."""
+
+    name = "guest-pull (encrypted)"
+    warm = None
+
+    def cold(self, image):
+        return self.pull(image + "-encrypted")
+
+
+ALL = [Podman, Ctr, SkopeoUmoci, Buildah, Floor, GuestPull, GuestPullEncrypted]
 
 
 def clear_caches():

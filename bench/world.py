@@ -13,10 +13,12 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/lib"))
 
+from encryption import KeyHub, Keys, skopeo_encrypt  # noqa: E402
 from registry import Registry  # noqa: E402
 from signing import CosignKey, GpgKey, cosign_sign, simple_payload, write_lookaside, write_registries_d  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build"))
+PEERS = pathlib.Path(os.environ.get("GUEST_PULL_PEERS", "/var/cache/guest-pull-peers"))
 CACHE = pathlib.Path(os.environ.get("GUEST_PULL_BENCH_CACHE", "/var/cache/guest-pull-bench"))
 
 
@@ -30,12 +32,14 @@ class World:
         self.key = CosignKey(self.folder / "keys")
         self.gpg = GpgKey("bench")
         self.sizes = {}
+        self.wrapping = Keys(self.folder / "wrapping")
+        self.hub = KeyHub(self.folder / "cdh.sock", self.wrapping)
         self._policy("key.json", {"type": "sigstoreSigned", "keyPath": self.key.public})
         self._policy("gpg.json", {"type": "signedBy", "keyType": "GPGKeys", "keyPath": self.gpg.public,
                                   "signedIdentity": {"type": "matchRepository"}})
         write_registries_d(self.folder / "registries.d", self.folder / "lookaside")
         (self.folder / "guest-pull.toml").write_text(
-            f'[guest_pull]\nruntime_dir = "{self.folder}/run"\nmeasurement = "off"\n')
+            f'[guest_pull]\nruntime_dir = "{self.folder}/run"\nmeasurement = "off"\ncdh_socket = "{self.folder}/cdh.sock"\n')
 
     def _policy(self, name, requirement):
         document = {"default": [{"type": "reject"}], "transports": {"docker": {self.registry.host: [requirement]}}}
@@ -48,6 +52,14 @@ class World:
         """Pushes an OCI layout ("oci:DIR:TAG") as `image` and signs it twice."""
         subprocess.run(["skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", layout, "docker://" + self.reference(image)],
                        check=True)
+        self._sign_pushed(image)
+
+    def add_encrypted(self, image: str, layout: str):
+        """The same, every layer encrypted by skopeo 1.22 (tests/tools/peers.sh)."""
+        skopeo_encrypt(PEERS / "bin/skopeo", layout, "docker://" + self.reference(image), self.wrapping)
+        self._sign_pushed(image)
+
+    def _sign_pushed(self, image):
         raw = self.registry.get_manifest(image, "latest")
         self.sign(image, json.loads(raw), raw)
 
@@ -58,6 +70,7 @@ class World:
         write_lookaside(self.folder / "lookaside", image, digest, self.gpg.sign(simple_payload(digest, self.reference(image))))
 
     def stop(self):
+        self.hub.stop()
         self.registry.stop()
         self.gpg.stop()
 

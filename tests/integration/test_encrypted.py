@@ -352,6 +352,15 @@ def test_plain_layer_that_an_image_calls_encrypted(work, guest):
     guest.refused(image_of(pretender), INVALID, "not-encrypted")
 
 
+def test_policy_that_wants_every_layer_encrypted(work, guest):
+    plain, secret = secret_layer("plain"), encrypt(secret_layer(), guest.keys)
+    guest.policy = write_policy(work / "strict.json", {guest.registry.host: [{"type": "insecureAcceptAnything"},
+                                                                             {"type": "guest-pull/encrypted"}]})
+    guest.refused(image_of(plain, secret), POLICY, "not-encrypted")
+    guest.refused(image_of(plain), POLICY, "not-encrypted")
+    guest.pull(image_of(secret))
+
+
 def test_no_key_is_left_anywhere(work, guest):
     """Neither in the store nor in the runtime directory, the receipts or the output, in the three usual spellings."""
     keys = []
