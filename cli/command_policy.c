@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/requirement_text.h"
 #include "policy/identity.h"
 #include "policy/policy.h"
 #include "puller/resource.h"
@@ -48,26 +49,18 @@ gboolean gp_command_policy_check(GpContext *context, int *status, GError **error
     return TRUE;
 }
 
-static void explain_requirement(const GpContext *context, const GpRequirement *requirement, json_t *list)
+/* The directory, for oci with its tag first, and its parents. */
+static void add_local_scopes(json_t *list, const GpImageName *name)
 {
-    const char *type = gp_requirement_type_name(requirement->type);
-    const char *identity = requirement->identity ? gp_identity_type_name(requirement->identity->type) : NULL;
-    json_t *keys = json_array();
-    for (guint i = 0; i < requirement->keys->len; i++) {
-        const GpKeySource *key = requirement->keys->pdata[i];
-        json_array_append_new(keys, json_string(key->location ? key->location : "(inline)"));
+    g_autofree char *scope = gp_image_name_scope(name);
+    json_array_append_new(list, json_string(scope));
+    if (name->tag)
+        json_array_append_new(list, json_string(name->directory));
+    g_autofree char *path = g_strdup(name->directory);
+    for (char *slash = strrchr(path, '/'); slash && slash != path; slash = strrchr(path, '/')) {
+        *slash = '\0';
+        json_array_append_new(list, json_string(path));
     }
-    if (!context->json) {
-        gp_print("  %s  (%s)\n", type, requirement->path);
-        for (size_t i = 0; i < json_array_size(keys); i++)
-            gp_print("    key       %s\n", json_string_value(json_array_get(keys, i)));
-        if (requirement->keys->len > 0)
-            gp_print("    identity  %s\n", identity ? identity : "not written: the default");
-        if (requirement->unsupported)
-            gp_print("    refuses: %s cannot be evaluated by this program\n", requirement->unsupported);
-    }
-    json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s?, s:s?}", "type", type, "place", requirement->path,
-                                    "keys", keys, "signedIdentity", identity, "unsupported", requirement->unsupported));
 }
 
 static json_t *scopes_tried(const GpReference *reference, const GpImageName *name)
@@ -77,7 +70,7 @@ static json_t *scopes_tried(const GpReference *reference, const GpImageName *nam
     for (char **scope = scopes; scope && *scope; scope++)
         json_array_append_new(list, json_string(*scope));
     if (!reference)
-        json_array_append_new(list, json_string(name->directory));
+        add_local_scopes(list, name);
     json_array_append_new(list, json_string(""));
     json_array_append_new(list, json_string("default"));
     return list;
@@ -88,8 +81,8 @@ static void explain(
 {
     const char *scope;
     const char *transport = reference ? "docker" : gp_source_type_name(name->type);
-    GPtrArray *requirements =
-        gp_policy_lookup(policy, transport, reference, reference ? NULL : name->directory, &scope);
+    g_autofree char *local = reference ? NULL : gp_image_name_scope(name);
+    GPtrArray *requirements = gp_policy_lookup(policy, transport, reference, local, &scope);
     g_autoptr(json_t) tried = scopes_tried(reference, name);
     g_autoptr(json_t) list = json_array();
     g_autofree char *image = reference ? gp_reference_to_string(reference) : g_strdup(context->words[0]);
@@ -100,8 +93,11 @@ static void explain(
                 json_string_length(json_array_get(tried, i)) ? json_string_value(json_array_get(tried, i)) : "\"\"");
         gp_print("matched %s\n", scope);
     }
-    for (guint i = 0; i < requirements->len; i++)
-        explain_requirement(context, requirements->pdata[i], list);
+    for (guint i = 0; i < requirements->len; i++) {
+        if (!context->json)
+            gp_requirement_print(requirements->pdata[i], 0);
+        json_array_append_new(list, gp_requirement_to_json(requirements->pdata[i]));
+    }
     if (context->json)
         gp_print_json(json_pack("{s:s, s:s, s:O, s:s, s:O}", "image", image, "transport", transport, "scopes", tried,
             "scope", scope, "requirements", list));

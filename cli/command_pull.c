@@ -10,23 +10,33 @@
 #include "puller/pull.h"
 #include "storage/mounts.h"
 
-static void print_attempt(const GpVerdictAttempt *attempt)
+static void print_attempt(const GpVerdictAttempt *attempt, int depth)
 {
-    gp_print("      %s %s: %s\n", attempt->accepted ? "+" : "-", attempt->source, attempt->reason);
+    gboolean name = attempt->signer && !strstr(attempt->reason, attempt->signer);
+    gp_print("%*s%s %s: %s%s%s\n", 6 + 2 * depth, "", attempt->accepted ? "+" : "-", attempt->source, attempt->reason,
+        name ? ", by " : "", name ? attempt->signer : "");
+}
+
+/* What was required and why it holds or not; with @verbose its place in the policy and every signature. */
+static void print_judged(const GpVerdictRequirement *judged, gboolean verbose, int depth)
+{
+    gboolean accepted = judged->result == GP_VERDICT_ACCEPT;
+    gp_print("%*s%s %s%s%s\n", 4 + 2 * depth, "", accepted ? "+" : "-", judged->type,
+        accepted && judged->by ? " by " : ": ", accepted && judged->by ? judged->by : judged->reason);
+    if (verbose)
+        gp_print("%*s%s\n", 6 + 2 * depth, "", judged->place);
+    for (guint i = 0; (verbose || !accepted) && i < judged->attempts->len; i++)
+        print_attempt(judged->attempts->pdata[i], depth);
+    for (guint i = 0; judged->parts && i < judged->parts->len; i++)
+        print_judged(judged->parts->pdata[i], verbose, depth + 1);
 }
 
 static void print_verdict(const GpVerdict *verdict, gboolean verbose)
 {
     gp_print(
         "  verdict   %s, scope %s\n", verdict->result == GP_VERDICT_ACCEPT ? "accepted" : "refused", verdict->scope);
-    for (guint i = 0; i < verdict->requirements->len; i++) {
-        const GpVerdictRequirement *judged = verdict->requirements->pdata[i];
-        gboolean accepted = judged->result == GP_VERDICT_ACCEPT;
-        gp_print("    %s %s%s%s\n", accepted ? "+" : "-", judged->type, accepted && judged->by ? " by " : ": ",
-            accepted && judged->by ? judged->by : judged->reason);
-        for (guint k = 0; (verbose || !accepted) && k < judged->attempts->len; k++)
-            print_attempt(judged->attempts->pdata[k]);
-    }
+    for (guint i = 0; i < verdict->requirements->len; i++)
+        print_judged(verdict->requirements->pdata[i], verbose, 0);
 }
 
 static void print_layers(json_t *report)
@@ -68,7 +78,7 @@ static void print_result(const GpContext *context, const GpPull *pull, json_t *r
         return;
     }
     gp_print("%s\n  image     %s\n", digest, json_string_value(json_object_get(report, "image")));
-    print_verdict(gp_pull_verdict(pull), context->verbose);
+    print_verdict(gp_pull_verdict(pull), context->verbose || !context->pull->bundle);
     print_encryption(report);
     if (context->pull->bundle) {
         print_layers(report);

@@ -81,6 +81,8 @@ gboolean gp_identity_match(
     const GpIdentityRule *rule, GpIdentityKind kind, const GpReference *intended, const char *stated, GError **error)
 {
     const char *name = gp_identity_type_name(rule ? rule->type : GP_IDENTITY_MATCH_REPO_DIGEST_OR_EXACT);
+    if (!rule && kind == GP_IDENTITY_BUNDLE && !stated)
+        return TRUE;
     if (!stated || !*stated) {
         g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE,
             "identity-not-stated: the signature names no image, %s%s cannot hold", name, rule ? "" : " (the default)");

@@ -10,6 +10,7 @@
 typedef enum {
     GP_IDENTITY_SIMPLE_SIGNING,
     GP_IDENTITY_COSIGN, /* a name-only payload counts as matchRepository when the rule is NULL: cosign writes no tag */
+    GP_IDENTITY_BUNDLE, /* can state no name: when the rule is NULL, the digest alone binds it (docs/policy.md) */
 } GpIdentityKind;
 
 /* TRUE if @stated (the docker-reference inside the signature, verbatim) satisfies @rule (NULL: default) for @intended,
@@ -22,6 +23,8 @@ typedef enum {
  *   exactReference          equal to the rule's reference, whatever was asked for
  *   exactRepository         in the rule's repository, whatever was asked for
  *   remapIdentity           @intended, its prefix replaced, as matchRepoDigestOrExact
+ *
+ * TRUE as well for a GP_IDENTITY_BUNDLE that states nothing (@stated is NULL) when @rule is NULL.
  *
  * FALSE with a SIGNATURE error whose text begins with the reason "identity-mismatch: " or (@stated is NULL or empty)
  * "identity-not-stated: ". */

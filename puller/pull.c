@@ -147,8 +147,9 @@ static gboolean separate(GpPull *pull, GError **error)
 static gboolean look_scope_up(GpPull *pull, GError **error)
 {
     gboolean docker_rules = pull->name->type == GP_SOURCE_DOCKER || pull->as;
+    g_autofree char *local = docker_rules ? NULL : gp_image_name_scope(pull->name);
     pull->requirements = gp_policy_lookup(pull->policy, docker_rules ? "docker" : gp_source_type_name(pull->name->type),
-        pull->identity, docker_rules ? NULL : pull->name->directory, &pull->scope);
+        pull->identity, local, &pull->scope);
     if (!gp_verify_rejects_outright(pull->requirements))
         return TRUE;
     GpVerifyRequest request = {

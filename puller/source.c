@@ -80,6 +80,11 @@ void gp_image_name_free(GpImageName *name)
     g_free(name);
 }
 
+char *gp_image_name_scope(const GpImageName *name)
+{
+    return name->tag ? g_strconcat(name->directory, ":", name->tag, NULL) : g_strdup(name->directory);
+}
+
 /* ---- opening */
 
 static gboolean open_registry(GpSource *source, const GpReference *reference, GError **error)

@@ -28,6 +28,9 @@ typedef struct {
 GpImageName *gp_image_name_parse(const char *text, GError **error);
 void gp_image_name_free(GpImageName *name);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpImageName, gp_image_name_free)
+/* The policy scope that is tried first for a local image: its directory, for oci with ":TAG" if one was written. NULL for
+ * docker. Caller's. */
+char *gp_image_name_scope(const GpImageName *name);
 const char *gp_source_type_name(GpSourceType type); /* the policy's transport: "docker", "oci", "dir" */
 
 /* @fetch and @location are borrowed and only for docker (else NULL). Errors: NOT_FOUND, INVALID, INTERNAL. */

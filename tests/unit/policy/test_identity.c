@@ -207,6 +207,24 @@ static void test_cosign_without_a_rule(void)
         check_row(&cosign[i], GP_IDENTITY_COSIGN);
 }
 
+/* A bundle can state no name. Without a rule its digest binds it; a rule that is written still wants a name. */
+static void test_bundle_without_a_rule(void)
+{
+    static const Row bundle[] = {
+        {DEFAULT, "quay.io/app:1", NULL, MATCH},
+        {DEFAULT, "quay.io/app" D, NULL, MATCH},
+        {DEFAULT, "quay.io/app:1", "", NOT_STATED},
+        {DEFAULT, "quay.io/app:1", "quay.io/other:1", MISMATCH},
+        {WRITTEN_DEFAULT, "quay.io/app:1", NULL, NOT_STATED},
+        {REPOSITORY, "quay.io/app:1", NULL, NOT_STATED},
+        {EXACT, "quay.io/app:1", NULL, NOT_STATED},
+        {EXACT_REFERENCE("quay.io/app:1"), "quay.io/app:1", NULL, NOT_STATED},
+        {REMAP("quay.io", "r.example"), "quay.io/app:1", NULL, NOT_STATED},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(bundle); i++)
+        check_row(&bundle[i], GP_IDENTITY_BUNDLE);
+}
+
 static void test_message_names_both_sides(void)
 {
     g_autoptr(GError) error = NULL;
@@ -305,6 +323,7 @@ int main(int argc, char **argv)
     g_test_add_func(
         "/policy/identity/written-rules-do-not-look-at-the-kind", test_written_rules_do_not_look_at_the_kind);
     g_test_add_func("/policy/identity/cosign-without-a-rule", test_cosign_without_a_rule);
+    g_test_add_func("/policy/identity/bundle-without-a-rule", test_bundle_without_a_rule);
     g_test_add_func("/policy/identity/message-names-both-sides", test_message_names_both_sides);
     g_test_add_func("/policy/identity/name-only-on-both-sides", test_name_only_on_both_sides);
     g_test_add_func("/policy/identity/malformed-rules-are-refused", test_malformed_rules);
