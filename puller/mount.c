@@ -77,15 +77,18 @@ static gboolean write_config(const GpMountRequest *request, GError **error)
 static GPtrArray *plan_directories(const GpMountRequest *request, const LayerFds *layers, GError **error)
 {
     g_autoptr(GPtrArray) implied = g_ptr_array_new_with_free_func((GDestroyNotify) g_ptr_array_unref);
+    g_autoptr(GPtrArray) whiteouts = g_ptr_array_new_with_free_func((GDestroyNotify) g_ptr_array_unref);
     guint dropped = request->manifest->layers->len - (guint) layers->count;
     for (guint i = dropped; i < request->manifest->layers->len; i++) {
         const GpDescriptor *layer = request->manifest->layers->pdata[i];
-        GPtrArray *paths = gp_store_layer_implied(request->store, &layer->digest, error);
-        if (!paths)
+        GPtrArray *only_named = NULL, *hiding = NULL;
+        if (!gp_store_layer_directories(request->store, &layer->digest, &only_named, &hiding, error))
             return NULL;
-        g_ptr_array_add(implied, paths);
+        g_ptr_array_add(implied, only_named);
+        g_ptr_array_add(whiteouts, hiding);
     }
-    return gp_overlay_plan(layers->fds, layers->count, implied, error);
+    const GpOverlayStack stack = {layers->fds, layers->count, implied, whiteouts};
+    return gp_overlay_plan(&stack, error);
 }
 
 gboolean gp_mount_image(const GpMountRequest *request, GError **error)

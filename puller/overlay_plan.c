@@ -51,8 +51,9 @@ typedef struct {
 typedef struct {
     const int *layers;
     gsize n_layers;
-    GPtrArray *implied; /* a set of paths (GHashTable) for each layer */
-    Memory *memories;   /* one for each layer */
+    GPtrArray *implied;   /* a set of paths (GHashTable) for each layer */
+    GPtrArray *whiteouts; /* the same */
+    Memory *memories;     /* one for each layer */
 } Stack;
 
 static void stack_clear(Stack *stack)
@@ -252,6 +253,42 @@ static GPtrArray *in_order(const GPtrArray *sets)
     return list;
 }
 
+/* Is @path a directory of one visible layer alone, and are there whiteouts in it? In the writable layer it is merged.
+ */
+static gboolean find_phantoms(const Stack *stack, const char *path, GError **error)
+{
+    gsize present = 0;
+    gboolean whiteouts = FALSE;
+    for (gsize i = stack->n_layers; i-- > 0 && present < 2;) {
+        Answer answer;
+        if (!look(stack, i, path, &answer, error))
+            return FALSE;
+        if (answer.presence == PRESENT) {
+            present++;
+            whiteouts = g_hash_table_contains(stack->whiteouts->pdata[i], path);
+        }
+        if (answer.presence == COVERED || answer.hides)
+            break;
+    }
+    return present == 1 && whiteouts;
+}
+
+static gboolean add_phantoms(const Stack *stack, GHashTable *wanted, GError **error)
+{
+    g_autoptr(GPtrArray) paths = in_order(stack->whiteouts);
+    for (guint i = 0; i < paths->len; i++) {
+        const char *path = paths->pdata[i];
+        g_autoptr(GError) problem = NULL;
+        if (!gp_cancelled(&problem) && *path && find_phantoms(stack, path, &problem))
+            add_with_parents(wanted, path);
+        if (problem) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 static GHashTable *find_masked(const Stack *stack, GError **error)
 {
     g_autoptr(GHashTable) wanted = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -295,19 +332,30 @@ static GPtrArray *describe_all(const Stack *stack, GHashTable *wanted, GError **
     return g_steal_pointer(&plan);
 }
 
-GPtrArray *gp_overlay_plan(const int *layers, gsize n_layers, GPtrArray *implied, GError **error)
+/* Lists of paths as sets, which borrow them. */
+static GPtrArray *as_sets(const GPtrArray *lists)
 {
-    g_return_val_if_fail(implied->len == n_layers, NULL);
-    g_autoptr(GPtrArray) sets = g_ptr_array_new_with_free_func((GDestroyNotify) g_hash_table_unref);
-    for (gsize i = 0; i < n_layers; i++) {
+    GPtrArray *sets = g_ptr_array_new_with_free_func((GDestroyNotify) g_hash_table_unref);
+    for (guint i = 0; i < lists->len; i++) {
         GHashTable *set = g_hash_table_new(g_str_hash, g_str_equal);
-        const GPtrArray *paths = implied->pdata[i];
+        const GPtrArray *paths = lists->pdata[i];
         for (guint k = 0; k < paths->len; k++)
             g_hash_table_add(set, paths->pdata[k]);
         g_ptr_array_add(sets, set);
     }
-    g_auto(Stack)
-        stack = {.layers = layers, .n_layers = n_layers, .implied = sets, .memories = g_new0(Memory, n_layers)};
+    return sets;
+}
+
+GPtrArray *gp_overlay_plan(const GpOverlayStack *given, GError **error)
+{
+    g_return_val_if_fail(given->implied->len == given->n_layers && given->whiteouts->len == given->n_layers, NULL);
+    g_autoptr(GPtrArray) implied = as_sets(given->implied);
+    g_autoptr(GPtrArray) whiteouts = as_sets(given->whiteouts);
+    g_auto(Stack) stack = {.layers = given->layers,
+        .n_layers = given->n_layers,
+        .implied = implied,
+        .whiteouts = whiteouts,
+        .memories = g_new0(Memory, given->n_layers)};
     g_autoptr(GHashTable) wanted = find_masked(&stack, error);
-    return wanted ? describe_all(&stack, wanted, error) : NULL;
+    return wanted && add_phantoms(&stack, wanted, error) ? describe_all(&stack, wanted, error) : NULL;
 }

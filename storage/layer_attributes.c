@@ -20,13 +20,24 @@ static char *proc_path(int directory_fd, const char *name)
     return g_strdup_printf("/proc/self/fd/%d/%s", directory_fd, name);
 }
 
+/* ext4 keeps all attributes of an inode in one block, and says ENOSPC when they do not fit, on an empty disk too. */
+static gboolean has_room(const struct statfs *fs)
+{
+    return fs->f_bavail > 64 && fs->f_ffree > 0;
+}
+
 static gboolean attribute_error(int directory_fd, const char *name, const char *attribute, int err, GError **error)
 {
     g_autofree char *shown = gp_escape(name, -1, 256);
     g_autofree char *shown_attribute = gp_escape(attribute, -1, 256);
     struct statfs fs = {0};
-    if (err == EOPNOTSUPP) {
-        (void) fstatfs(directory_fd, &fs);
+    (void) fstatfs(directory_fd, &fs);
+    if (err == ENOSPC && has_room(&fs)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
+            "\"%s\": the store's filesystem (type 0x%lx) has no room in an inode for extended attribute %s\nMake the "
+            "store's filesystem with mkfs.ext4 -O ea_inode.",
+            shown, (unsigned long) fs.f_type, shown_attribute);
+    } else if (err == EOPNOTSUPP) {
         g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
             "\"%s\": the store's filesystem (type 0x%lx) cannot hold extended attribute %s\nUse ext4 for the store.",
             shown, (unsigned long) fs.f_type, shown_attribute);

@@ -38,9 +38,11 @@ gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *
  * Errors: NOT_FOUND, INTERNAL. */
 gboolean gp_store_layer_key_proof(GpStore *store, const GpDigest *blob, char **proof, GError **error);
 
-/* Paths (char*) of the layer's directories that only entries below them named (storage/layer_tree.h, implied). Errors:
- * NOT_FOUND, INTERNAL. */
-GPtrArray *gp_store_layer_implied(GpStore *store, const GpDigest *blob, GError **error);
+/* Paths (char*) of directories of the layer that need thought when layers are stacked (puller/overlay_plan.h).
+ * *@implied: those that only entries below them named (storage/layer_tree.h); *@whiteouts: those with a whiteout right
+ * in them. The caller frees both. Errors: NOT_FOUND, INTERNAL. */
+gboolean gp_store_layer_directories(
+    GpStore *store, const GpDigest *blob, GPtrArray **implied, GPtrArray **whiteouts, GError **error);
 
 /* A layer being made: a locked staging directory. While one process holds @blob's staging another one's begin waits,
  * and then finds the layer committed: *@already TRUE and NULL returned without error. While it waits, it

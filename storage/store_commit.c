@@ -140,36 +140,47 @@ static char *write_commit(
     return g_steal_pointer(&checksum);
 }
 
-static void collect_implied(const GpNode *node, GString *path, GVariantBuilder *paths)
+/* Lists of directories that whoever stacks layers must know (storage/store.h). */
+typedef struct {
+    GVariantBuilder implied, whiteouts;
+} Directories;
+
+static void collect_directories(const GpNode *node, GString *path, Directories *found)
 {
-    if (node->inode->implied)
-        g_variant_builder_add_value(paths, g_variant_new_bytestring(path->str));
     GHashTableIter iter;
     gpointer value;
+    gboolean whiteouts = FALSE;
+    if (node->inode->implied)
+        g_variant_builder_add_value(&found->implied, g_variant_new_bytestring(path->str));
     if (!node->children)
         return;
     g_hash_table_iter_init(&iter, node->children);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         const GpNode *child = value;
         gsize before = path->len;
+        whiteouts |= child->inode->whiteout;
         if (!S_ISDIR(child->inode->mode))
             continue;
         if (before)
             g_string_append_c(path, '/');
         g_string_append(path, child->name);
-        collect_implied(child, path, paths);
+        collect_directories(child, path, found);
         g_string_truncate(path, before);
     }
+    if (whiteouts)
+        g_variant_builder_add_value(&found->whiteouts, g_variant_new_bytestring(path->str));
 }
 
 static GVariant *layer_metadata(const GpStaging *staging, const GpLayerTree *tree)
 {
     g_autofree char *blob = gp_digest_to_string(&staging->blob);
     g_autofree char *diff_id = gp_digest_to_string(&staging->diff_id);
-    GVariantBuilder builder, implied;
+    GVariantBuilder builder;
+    Directories found;
     g_autoptr(GString) path = g_string_new(NULL);
-    g_variant_builder_init(&implied, G_VARIANT_TYPE("aay"));
-    collect_implied(tree->root, path, &implied);
+    g_variant_builder_init(&found.implied, G_VARIANT_TYPE("aay"));
+    g_variant_builder_init(&found.whiteouts, G_VARIANT_TYPE("aay"));
+    collect_directories(tree->root, path, &found);
     g_variant_builder_init(&builder, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&builder, "{sv}", GP_META_BLOB, g_variant_new_string(blob));
     g_variant_builder_add(&builder, "{sv}", GP_META_DIFF_ID, g_variant_new_string(diff_id));
@@ -178,7 +189,8 @@ static GVariant *layer_metadata(const GpStaging *staging, const GpLayerTree *tre
         g_variant_builder_add(&builder, "{sv}", GP_META_KEY_PROOF, g_variant_new_string(staging->key_proof));
     g_variant_builder_add(&builder, "{sv}", GP_META_BYTES, g_variant_new_uint64(tree->bytes));
     g_variant_builder_add(&builder, "{sv}", GP_META_ENTRIES, g_variant_new_uint64(tree->entries));
-    g_variant_builder_add(&builder, "{sv}", GP_META_IMPLIED, g_variant_builder_end(&implied));
+    g_variant_builder_add(&builder, "{sv}", GP_META_IMPLIED, g_variant_builder_end(&found.implied));
+    g_variant_builder_add(&builder, "{sv}", GP_META_WHITEOUTS, g_variant_builder_end(&found.whiteouts));
     return g_variant_builder_end(&builder);
 }
 

@@ -167,20 +167,28 @@ gboolean gp_store_layer_key_proof(GpStore *store, const GpDigest *blob, char **p
     return TRUE;
 }
 
-GPtrArray *gp_store_layer_implied(GpStore *store, const GpDigest *blob, GError **error)
+static GPtrArray *read_paths(GVariant *metadata, const char *key)
 {
-    GpDigest diff_id;
-    g_autoptr(GVariant) metadata = NULL;
-    if (!load_layer(store, blob, &metadata, &diff_id, error))
-        return NULL;
-    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GVariant) list = g_variant_lookup_value(metadata, GP_META_IMPLIED, G_VARIANT_TYPE_BYTESTRING_ARRAY);
+    GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GVariant) list = g_variant_lookup_value(metadata, key, G_VARIANT_TYPE_BYTESTRING_ARRAY);
     gsize n = list ? g_variant_n_children(list) : 0;
     for (gsize i = 0; i < n; i++) {
         g_autoptr(GVariant) path = g_variant_get_child_value(list, i);
         g_ptr_array_add(paths, g_variant_dup_bytestring(path, NULL));
     }
-    return g_steal_pointer(&paths);
+    return paths;
+}
+
+gboolean gp_store_layer_directories(
+    GpStore *store, const GpDigest *blob, GPtrArray **implied, GPtrArray **whiteouts, GError **error)
+{
+    GpDigest diff_id;
+    g_autoptr(GVariant) metadata = NULL;
+    if (!load_layer(store, blob, &metadata, &diff_id, error))
+        return FALSE;
+    *implied = read_paths(metadata, GP_META_IMPLIED);
+    *whiteouts = read_paths(metadata, GP_META_WHITEOUTS);
+    return TRUE;
 }
 
 /* The layers (GArray of GpDigest) of every image. */

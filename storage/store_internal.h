@@ -155,6 +155,7 @@ gboolean gp_store_drop_ref(GpStore *store, const char *kind, const GpDigest *dig
 #define GP_META_BYTES "guest-pull.bytes"
 #define GP_META_ENTRIES "guest-pull.entries"
 #define GP_META_IMPLIED "guest-pull.implied"
+#define GP_META_WHITEOUTS "guest-pull.whiteouts"
 #define GP_META_REFERENCE "guest-pull.reference"
 #define GP_META_LAYERS "guest-pull.layers"
 #define GP_META_PULLED "guest-pull.pulled"

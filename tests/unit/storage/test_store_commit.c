@@ -51,16 +51,24 @@ static void test_every_object_is_reachable(Fixture *f, gconstpointer data)
     assert_clean(f);
 }
 
-static void test_implied(Fixture *f, gconstpointer data)
+static void assert_paths(GPtrArray *paths, const char *expected)
 {
-    g_autoptr(GError) error = NULL;
-    GpDigest blob = put_layer(f->store, NULL);
-    g_autoptr(GPtrArray) paths = gp_store_layer_implied(f->store, &blob, &error);
-    g_assert_no_error(error);
     g_ptr_array_sort(paths, compare_names);
     g_ptr_array_add(paths, NULL);
     g_autofree char *all = g_strjoinv(" ", (char **) paths->pdata);
-    g_assert_cmpstr(all, ==, "etc implied implied/only opt");
+    g_assert_cmpstr(all, ==, expected);
+}
+
+static void test_directories(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) implied = NULL;
+    g_autoptr(GPtrArray) whiteouts = NULL;
+    GpDigest blob = put_layer(f->store, NULL);
+    gp_store_layer_directories(f->store, &blob, &implied, &whiteouts, &error);
+    g_assert_no_error(error);
+    assert_paths(implied, "etc implied implied/only opt");
+    assert_paths(whiteouts, "etc");
 }
 
 static void test_facts(Fixture *f, gconstpointer data)
@@ -529,7 +537,7 @@ int main(int argc, char **argv)
         return 0;
     TEST("rich-layer-is-in-place-and-clean", test_rich_layer);
     TEST("no-object-can-be-pruned", test_every_object_is_reachable);
-    TEST("implied-directories-are-listed", test_implied);
+    TEST("implied-directories-and-those-with-whiteouts-are-listed", test_directories);
     TEST("layers-are-listed-with-their-facts", test_facts);
     TEST("blobs-named-by-sha512", test_sha512);
     TEST("images-keep-bytes-order-and-repeats", test_images);
