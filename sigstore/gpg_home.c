@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,7 +14,9 @@
 #include "base/limits.h"
 
 #define GPG_PROGRAM "/usr/bin/gpg"
-#define HOME_TEMPLATE "guest-pull-gpg-XXXXXX"
+#define HOME_PREFIX "guest-pull-gpg-"
+#define HOME_TEMPLATE HOME_PREFIX "XXXXXX"
+#define YOUNG 60 /* seconds: a home may not be locked yet */
 
 /* Understood by GnuPG 2.2 and 2.4. Trust stays "pgp": with "always" gpg returns before it looks whether the key is
  * revoked or has expired. Third-party signatures are kept, for a designated revoker's revocation is one. */
@@ -29,6 +32,7 @@ struct _GpGpgHome {
     char *parent;
     char *name;
     char *path;
+    int claim; /* descriptor of the directory, locked as long as somebody lives who uses it */
     gpgme_ctx_t ctx;
     GHashTable *accepted; /* fingerprints */
     GThread *watchdog;
@@ -66,18 +70,18 @@ static gboolean runs_in(const char *pid, const char *path)
     return FALSE;
 }
 
-/* Kills every process that works in @home and returns how many there were. The pidfd is taken before the check that
- * decides, so that a pid that changes hands in between is not hit. */
-static guint kill_processes(const GpGpgHome *home)
+/* Kills every process that works in the home @path and returns how many there were. The pidfd is taken before the check
+ * that decides, so that a pid that changes hands in between is not hit. */
+static guint kill_processes(const char *path)
 {
     guint found = 0;
     g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
     for (const char *pid; proc && (pid = g_dir_read_name(proc));) {
         gint64 number = g_ascii_strtoll(pid, NULL, 10);
-        if (number <= 0 || number == getpid() || !runs_in(pid, home->path))
+        if (number <= 0 || number == getpid() || !runs_in(pid, path))
             continue;
         GP_AUTOFD int pidfd = (int) syscall(SYS_pidfd_open, (pid_t) number, 0);
-        if (pidfd < 0 || !runs_in(pid, home->path))
+        if (pidfd < 0 || !runs_in(pid, path))
             continue;
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
         found++;
@@ -97,7 +101,7 @@ static gpointer watch(gpointer data)
     while (!home->done) {
         g_mutex_unlock(&home->lock);
         gpgme_cancel_async(home->ctx);
-        kill_processes(home);
+        kill_processes(home->path);
         g_mutex_lock(&home->lock);
         if (!home->done)
             g_cond_wait_until(&home->changed, &home->lock, g_get_monotonic_time() + 50 * G_TIME_SPAN_MILLISECOND);
@@ -126,14 +130,43 @@ static gboolean write_configuration(const char *home, GError **error)
     return gp_write_all(fd, gpg_conf, strlen(gpg_conf), error);
 }
 
+/* Whether @name is a home of ours whose owner was killed: nobody has it locked. */
+static gboolean is_left_behind(int parent, const char *name)
+{
+    struct stat st;
+    GP_AUTOFD int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+           st.st_mtime + YOUNG < g_get_real_time() / G_USEC_PER_SEC && flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+/* What a guest-pull that was killed with SIGKILL left: its home, and a gpg that may still be busy in it. */
+static void sweep(const char *parent)
+{
+    g_autoptr(GDir) dir = g_dir_open(parent, 0, NULL);
+    GP_AUTOFD int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (const char *name; dir && fd >= 0 && (name = g_dir_read_name(dir));) {
+        if (strlen(name) != strlen(HOME_TEMPLATE) || !g_str_has_prefix(name, HOME_PREFIX) || !is_left_behind(fd, name))
+            continue;
+        g_autofree char *path = g_build_filename(parent, name, NULL);
+        kill_processes(path);
+        (void) gp_remove_tree(fd, name, NULL);
+    }
+}
+
 static gboolean make_directory(GpGpgHome *home, GError **error)
 {
+    sweep(home->parent);
     g_autofree char *path = g_build_filename(home->parent, HOME_TEMPLATE, NULL);
     if (!g_mkdtemp_full(path, 0700)) {
         gp_set_errno(error, errno, "cannot create a directory for GnuPG in %s", home->parent);
         return FALSE;
     }
     home->path = g_steal_pointer(&path);
+    home->claim = open(home->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (home->claim < 0 || flock(home->claim, LOCK_EX | LOCK_NB) != 0) {
+        gp_set_errno(error, errno, "cannot lock %s", home->path);
+        return FALSE;
+    }
     home->name = g_path_get_basename(home->path);
     return write_configuration(home->path, error);
 }
@@ -159,6 +192,7 @@ GpGpgHome *gp_gpg_home_new(const char *program, guint seconds, GError **error)
         return NULL;
     }
     g_autoptr(GpGpgHome) home = g_new0(GpGpgHome, 1);
+    home->claim = -1;
     g_mutex_init(&home->lock);
     g_cond_init(&home->changed);
     home->deadline = g_get_monotonic_time() + seconds * G_TIME_SPAN_SECOND;
@@ -265,10 +299,11 @@ void gp_gpg_home_free(GpGpgHome *home)
         gpgme_release(home->ctx);
     if (home->path) {
         /* gpgme returns when gpg closes its status pipe or when an operation fails; gpg itself may still be there. */
-        for (guint i = 0; i < 100 && kill_processes(home) > 0; i++)
+        for (guint i = 0; i < 100 && kill_processes(home->path) > 0; i++)
             g_usleep(5 * G_TIME_SPAN_MILLISECOND);
         remove_directory(home);
     }
+    gp_close_fd(&home->claim);
     g_clear_pointer(&home->accepted, g_hash_table_unref);
     g_mutex_clear(&home->lock);
     g_cond_clear(&home->changed);

@@ -9,7 +9,8 @@ typedef struct _GpGpgHome GpGpgHome;
 /* An empty home (0700, below TMPDIR if set, else /run when we are root, else /tmp), offline, without agent, keyserver
  * or dirmngr, and without anything of the user's. All work in it, from now on, has @seconds together; then its GnuPG
  * processes are killed.
- * @program is the gpg binary, NULL for the system's. Thread-safe. Errors: INTERNAL, SPACE. */
+ * What an earlier process left that was killed in the middle goes first: homes that nobody has locked, and the programs
+ * that still run in them. @program is the gpg binary, NULL for the system's. Thread-safe. Errors: INTERNAL, SPACE. */
 GpGpgHome *gp_gpg_home_new(const char *program, guint seconds, GError **error);
 
 /* Imports @keyring (binary or armoured); @what names it in errors. It must hold at least one public key and no secret

@@ -1,6 +1,11 @@
 /* The time limit, and that nothing is left: with programs that stand in for gpg and misbehave. */
 #include "sigstore/gpg_home.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
 #include "tests/unit/sigstore/gpg_kit.h"
 
 /* A program that answers --version, as gpgme asks, and otherwise does @body; owned by the caller. */
@@ -113,8 +118,79 @@ static void test_private(void)
     kit_assert_clean();
 }
 
+/* The path of the one entry of the temporary directory. */
+static char *only_home(void)
+{
+    g_autoptr(GDir) dir = g_dir_open(kit_tmp, 0, NULL);
+    return g_build_filename(kit_tmp, g_dir_read_name(dir), NULL);
+}
+
+static void make_old(const char *path)
+{
+    const struct timespec times[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+    g_assert_cmpint(utimensat(AT_FDCWD, path, times, 0), ==, 0);
+}
+
+/* SIGKILL in the middle leaves the home and a busy gpg: the next one that makes a home removes both. */
+static void test_killed(void)
+{
+    g_autofree char *program = stand_in("killed", "trap '' TERM PIPE HUP INT; while :; do sleep 0.05; done");
+    pid_t pid = fork();
+    if (pid == 0) {
+        GpGpgHome *home = gp_gpg_home_new(program, 600, NULL);
+        GBytes *keyring = g_bytes_new_static("key", 3);
+        gp_gpg_home_import(home, keyring, "the key", NULL);
+        _exit(1);
+    }
+    g_usleep(500 * G_TIME_SPAN_MILLISECOND);
+    g_autofree char *left = only_home();
+    {
+        /* While its owner lives it stays, however old it is. */
+        make_old(left);
+        g_autoptr(GpGpgHome) home = gp_gpg_home_new(NULL, 5, NULL);
+        g_assert_cmpuint(kit_entries(kit_tmp), ==, 2);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    make_old(left);
+    {
+        g_autoptr(GpGpgHome) home = gp_gpg_home_new(NULL, 5, NULL);
+        g_assert_cmpuint(kit_entries(kit_tmp), ==, 1);
+        g_assert_false(g_file_test(left, G_FILE_TEST_EXISTS));
+    }
+    kit_assert_clean();
+}
+
+/* Only what is surely ours and surely nobody's any more. */
+static void test_others_stay(void)
+{
+    static const char *const names[] = {"guest-pull-gpg-abcdefg", "guest-pull-gpg-abc", "other-pull-gpg-abcdef", NULL};
+    for (int i = 0; names[i]; i++) {
+        g_autofree char *path = g_build_filename(kit_tmp, names[i], NULL);
+        g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
+        make_old(path);
+    }
+    g_autofree char *link = g_build_filename(kit_tmp, "guest-pull-gpg-abcdef", NULL);
+    g_assert_cmpint(symlink("guest-pull-gpg-abc", link), ==, 0);
+    g_autofree char *young = g_build_filename(kit_tmp, "guest-pull-gpg-young0", NULL);
+    g_assert_cmpint(g_mkdir(young, 0700), ==, 0);
+    {
+        g_autoptr(GpGpgHome) home = gp_gpg_home_new(NULL, 5, NULL);
+        g_assert_cmpuint(kit_entries(kit_tmp), ==, 6);
+    }
+    g_assert_cmpint(g_remove(link), ==, 0);
+    g_assert_cmpint(g_rmdir(young), ==, 0);
+    for (int i = 0; names[i]; i++) {
+        g_autofree char *path = g_build_filename(kit_tmp, names[i], NULL);
+        g_assert_cmpint(g_rmdir(path), ==, 0);
+    }
+    kit_assert_clean();
+}
+
 static void add_tests(void)
 {
+    g_test_add_func("/sigstore/gpg-home/killed-owner-leaves-nothing-for-long", test_killed);
+    g_test_add_func("/sigstore/gpg-home/what-is-not-ours-stays", test_others_stay);
     g_test_add_func("/sigstore/gpg-home/sleeping-gpg-is-stopped", test_sleeping);
     g_test_add_func("/sigstore/gpg-home/busy-gpg-is-stopped", test_busy);
     g_test_add_func("/sigstore/gpg-home/left-behind-gpg-is-stopped", test_left_behind);
