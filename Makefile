@@ -125,7 +125,7 @@ $(BUILD)/libexec/guest-pull/guest-pull-unpack: $(call obj,storage/worker_main.c)
 	$(call link,$^,$(PKGS_UNPACK))
 
 $(BUILD)/libexec/guest-pull/guest-pull-volume: $(call obj,storage/crypt_main.c) $(BUILD)/lib/crypt.a \
-  $(call obj,storage/volume_request.c) $(BUILD)/lib/base.a
+  $(call obj,storage/volume_request.c storage/luks2_header.c) $(BUILD)/lib/base.a
 	@mkdir -p $(@D)
 	$(call link,$^,$(PKGS_VOLUME))
 

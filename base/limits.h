@@ -81,6 +81,10 @@
 /* The encrypted volume. */
 #define GP_LIMIT_VOLUME_MIN (64 * GP_MIB) /* smaller has no room for a store */
 #define GP_LIMIT_VOLUME_KEY (8 * GP_KIB)
+#define GP_LIMIT_KDF_TIME 16 /* what a LUKS2 header may ask of argon2id and pbkdf2 */
+#define GP_LIMIT_KDF_MEMORY (256 * GP_MIB)
+#define GP_LIMIT_KDF_THREADS 4
+#define GP_LIMIT_KDF_ITERATIONS 10000000
 
 /* The service. */
 #define GP_LIMIT_TTRPC_PAYLOAD (4 * GP_MIB)    /* the largest message of ttrpc itself */

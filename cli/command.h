@@ -14,6 +14,7 @@ typedef struct {
     char *older_than;    /* prune: an age; NULL */
     char *until_free;    /* prune: an amount of space; NULL */
     gboolean receipts;   /* images */
+    gboolean discard;    /* volume open */
     gboolean json, quiet, verbose;
     char **words; /* behind the command's name, NULL-ended */
     guint n_words;

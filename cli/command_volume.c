@@ -39,7 +39,10 @@ static void show(const GpContext *context, json_t *report)
 gboolean gp_command_volume_open(GpContext *context, int *status, GError **error)
 {
     json_t *report = NULL;
-    if (!gp_puller_open_volume(context->pull, NULL, &report, error))
+    g_autoptr(GpResources) resources = gp_resources_new(context->pull->cdh_socket, context->pull->resource_endpoint);
+    if (context->pull->volume.key && !gp_resources_connect(resources, context->verbose, error))
+        return FALSE;
+    if (!gp_puller_open_volume(context->pull, resources, context->discard, &report, error))
         return FALSE;
     show(context, report);
     *status = 0;

@@ -12,7 +12,7 @@ typedef struct {
     char *config, *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *as, *bundle, *rw_size, *identity,
         *older_than, *until_free;
     char **plain_http;
-    gboolean json, quiet, verbose, allow_unencrypted, receipts, version;
+    gboolean json, quiet, verbose, allow_unencrypted, receipts, discard, version;
     int timeout, max_parallel;
     char **words;
 } Arguments;
@@ -62,6 +62,7 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
         {"until-free", 0, 0, G_OPTION_ARG_STRING, &a->until_free, "prune: old images until so much is free",
             "BYTES|PERCENT"},
         {"receipts", 0, 0, G_OPTION_ARG_NONE, &a->receipts, "images: the receipts of all pulls", NULL},
+        {"discard", 0, 0, G_OPTION_ARG_NONE, &a->discard, "volume open: make a persistent volume anew", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &a->json, "one JSON object on standard output", NULL},
         {"quiet", 'q', 0, G_OPTION_ARG_NONE, &a->quiet, "no progress", NULL},
         {"verbose", 'v', 0, G_OPTION_ARG_NONE, &a->verbose, "say what is done", NULL},
@@ -164,6 +165,7 @@ static gboolean apply(Arguments *a, GpContext *context, GError **error)
     context->older_than = a->older_than;
     context->until_free = a->until_free;
     context->receipts = a->receipts;
+    context->discard = a->discard;
     context->json = a->json;
     context->quiet = a->quiet;
     context->verbose = a->verbose;

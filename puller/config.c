@@ -162,9 +162,15 @@ static gboolean apply_own(GpConfig *config, json_t *own, GpPullOptions *options,
     if (!check_known(config, "guest_pull", own, own_keys, error) ||
         !apply_keys(config, "guest_pull", own, own_keys, FALSE, options, error))
         return FALSE;
-    return !volume || (check_known(config, "guest_pull.volume", volume, volume_keys, error) &&
-                          apply_keys(config, "guest_pull.volume", volume, volume_keys, FALSE, options, error) &&
-                          gp_volume_config_check(&options->volume, error));
+    if (!volume)
+        return TRUE;
+    if (!check_known(config, "guest_pull.volume", volume, volume_keys, error) ||
+        !apply_keys(config, "guest_pull.volume", volume, volume_keys, FALSE, options, error))
+        return FALSE;
+    if (gp_volume_config_check(&options->volume, error))
+        return TRUE;
+    g_prefix_error(error, "%s: ", config->path);
+    return FALSE;
 }
 
 static gboolean apply_file(GpConfig *config, json_t *document, GpPullOptions *options, GError **error)

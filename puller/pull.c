@@ -369,7 +369,7 @@ static gboolean get_layers(GpPull *pull, GError **error)
     g_mutex_lock(&pull->lock);
     pull->jobs = jobs;
     g_mutex_unlock(&pull->lock);
-    if (options->volume.device && !gp_puller_open_volume(options, pull->resources, NULL, error))
+    if (options->volume.device && !gp_puller_open_volume(options, pull->resources, FALSE, NULL, error))
         return FALSE;
     pull->store = gp_store_open(options->store, GP_STORE_WRITE, options->allow_unencrypted_store, error);
     if (!pull->store)

@@ -29,17 +29,32 @@ static void note_time(json_t *timings, const char *name, gint64 *since)
     *since = now;
 }
 
+/* *@header: of a persistent volume that is made now. */
+static gboolean map(const GpVolumeRequest *request, const GpCryptBacking *backing, GBytes **header, GError **error)
+{
+    if (request->config.mode == GP_VOLUME_EPHEMERAL)
+        return gp_crypt_map_ephemeral(&request->config, backing, error);
+    if (request->key)
+        return gp_crypt_map_persistent(&request->config, backing, request->key, request->discard, header, error);
+    g_set_error(error, GP_ERROR, GP_ERROR_KEY, "volume: the key is empty");
+    return FALSE;
+}
+
 static gboolean make_volume(const GpVolumeRequest *request, json_t *timings, GError **error)
 {
     const GpVolumeConfig *config = &request->config;
     gint64 since = g_get_monotonic_time();
     g_auto(GpCryptBacking) backing = {.fd = -1};
-    if (!gp_crypt_backing_find(config, &backing, error) || !gp_crypt_map_ephemeral(config, &backing, error))
+    g_autoptr(GBytes) header = NULL;
+    if (!gp_crypt_backing_find(config, &backing, error) || !map(request, &backing, &header, error))
         return FALSE;
     note_time(timings, "mapping", &since);
-    if (!gp_crypt_make_filesystem(config, MAPPING, error))
-        return FALSE;
-    note_time(timings, "filesystem", &since);
+    if (header || config->mode == GP_VOLUME_EPHEMERAL) {
+        if (!gp_crypt_make_filesystem(config, MAPPING, error) ||
+            (header && !gp_crypt_write_header(&backing, header, error)))
+            return FALSE;
+        note_time(timings, "filesystem", &since);
+    }
     if (!gp_crypt_mount(config, MAPPING, request->mountpoint, error))
         return FALSE;
     note_time(timings, "mount", &since);
@@ -49,7 +64,7 @@ static gboolean make_volume(const GpVolumeRequest *request, json_t *timings, GEr
 /* Half a volume of a run that was killed is removed first; after a failure nothing is left. */
 static gboolean open_volume(const GpVolumeRequest *request, json_t *timings, GError **error)
 {
-    if (!gp_volume_config_check(&request->config, error) || !close_volume(request, error))
+    if (!close_volume(request, error))
         return FALSE;
     if (make_volume(request, timings, error))
         return TRUE;

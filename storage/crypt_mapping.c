@@ -10,11 +10,9 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/limits.h"
-#include "storage/crypt_mapping.h"
 #include "storage/luks2_header.h"
 
 typedef struct crypt_device Device;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Device, crypt_free)
 
 /* A key in locked memory that is wiped when it is freed. */
 typedef struct {
@@ -77,19 +75,7 @@ static void load_modules(gboolean integrity)
         }
 }
 
-/* ---- parameters */
-
-typedef struct {
-    const char *mode;
-    const char *integrity; /* NULL: none */
-    gsize key_size;
-} Cipher;
-
-static const Cipher ciphers[] = {
-    [GP_VOLUME_AES_GCM] = {"gcm-random", "aead", 32},
-    [GP_VOLUME_XTS_HMAC] = {"xts-plain64", "hmac(sha256)", 64 + 32},
-    [GP_VOLUME_NO_INTEGRITY] = {"xts-plain64", NULL, 64},
-};
+/* ---- key and header, in memory alone */
 
 static gboolean make_key(gsize size, Key *key, GError **error)
 {
@@ -107,57 +93,199 @@ static gboolean make_key(gsize size, Key *key, GError **error)
     return key->bytes != NULL;
 }
 
-/* A file of this process alone, in memory: where the header lives. */
-static int memory_file(char **path, GError **error)
+/* A file of this process alone, with @content or empty: where libcryptsetup finds the header. */
+static int memory_file(GBytes *content, char **path, GError **error)
 {
     GP_AUTOFD int fd = memfd_create("header", MFD_CLOEXEC);
     if (fd < 0 || ftruncate(fd, (off_t) GP_LUKS2_DATA_OFFSET) < 0) {
         gp_set_errno(error, errno, "memory for the header");
         return -1;
     }
+    if (content && !gp_write_all(fd, g_bytes_get_data(content, NULL), g_bytes_get_size(content), error))
+        return -1;
     *path = g_strdup_printf("/proc/%d/fd/%d", (int) getpid(), fd);
     return gp_steal_fd(&fd);
 }
 
-/* Writes a LUKS2 header with @key's digest and without a keyslot into the file @header. */
-static gboolean format(Device *device, const GpVolumeConfig *config, const Key *key, char **said, GError **error)
+/* The first GP_LUKS2_DATA_OFFSET bytes of @fd. */
+static GBytes *read_area(int fd, GError **error)
 {
-    const Cipher *cipher = &ciphers[config->integrity];
+    g_autofree guint8 *bytes = g_malloc(GP_LUKS2_DATA_OFFSET);
+    if (lseek(fd, 0, SEEK_SET) == 0 &&
+        gp_read_full(fd, bytes, GP_LUKS2_DATA_OFFSET, error) == (gssize) GP_LUKS2_DATA_OFFSET)
+        return g_bytes_new_take(g_steal_pointer(&bytes), GP_LUKS2_DATA_OFFSET);
+    if (error && !*error)
+        gp_set_errno(error, EIO, "volume: reading the header");
+    return NULL;
+}
+
+/* ---- mapping */
+
+typedef struct {
+    Device *device;
+    char *said; /* the last error that libcryptsetup told */
+    int memory; /* the header's file */
+} Session;
+
+static void session_clear(Session *session)
+{
+    if (session->device)
+        crypt_free(session->device);
+    g_free(session->said);
+    gp_close_fd(&session->memory);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Session, session_clear)
+
+static gboolean begin(
+    const GpVolumeConfig *config, const GpCryptBacking *backing, GBytes *header, Session *session, GError **error)
+{
+    g_autofree char *path = NULL;
+    session->memory = memory_file(header, &path, error);
+    if (session->memory < 0)
+        return FALSE;
+    load_modules(gp_volume_cipher(config->integrity)->integrity != NULL);
+    int result = crypt_init_data_device(&session->device, path, backing->path);
+    if (result < 0)
+        return fail(error, result, "libcryptsetup", NULL);
+    crypt_set_log_callback(session->device, remember, &session->said);
+    return TRUE;
+}
+
+/* Makes a LUKS2 header with @key's digest and without a keyslot. */
+static gboolean format(Session *session, const GpVolumeConfig *config, const Key *key, GError **error)
+{
+    const GpVolumeCipher *cipher = gp_volume_cipher(config->integrity);
     /* For the digest alone: @key is as random as they come, stretching it would only take time. */
     const struct crypt_pbkdf_type pbkdf = {
         .type = CRYPT_KDF_PBKDF2, .hash = "sha256", .iterations = 1000, .flags = CRYPT_PBKDF_NO_BENCHMARK};
     struct crypt_params_luks2 params = {
         .pbkdf = &pbkdf, .integrity = cipher->integrity, .sector_size = GP_LUKS2_SECTOR_SIZE, .label = GP_VOLUME_NAME};
-    int result = crypt_set_metadata_size(device, GP_LUKS2_METADATA_SIZE, GP_LUKS2_KEYSLOTS_SIZE);
+    int result = crypt_set_metadata_size(session->device, GP_LUKS2_METADATA_SIZE, GP_LUKS2_KEYSLOTS_SIZE);
     if (result == 0)
-        result = crypt_set_data_offset(device, GP_LUKS2_DATA_OFFSET / 512);
+        result = crypt_set_data_offset(session->device, GP_LUKS2_DATA_OFFSET / 512);
     if (result == 0)
-        result = crypt_format(device, CRYPT_LUKS2, "aes", cipher->mode, NULL, key->bytes, cipher->key_size, &params);
-    return result == 0 || fail(error, result, "making the header", *said);
+        result = crypt_format(
+            session->device, CRYPT_LUKS2, cipher->cipher, cipher->mode, NULL, key->bytes, cipher->key_size, &params);
+    return result == 0 || fail(error, result, "making the header", session->said);
+}
+
+static gboolean activate(Session *session, const GpVolumeConfig *config, const Key *key, GError **error)
+{
+    const GpVolumeCipher *cipher = gp_volume_cipher(config->integrity);
+    /* The journal makes a sector and its tag survive a power cut together; nothing ephemeral survives one. */
+    gboolean journal = config->mode == GP_VOLUME_PERSISTENT;
+    guint32 flags = CRYPT_ACTIVATE_KEYRING_KEY | (cipher->integrity && !journal ? CRYPT_ACTIVATE_NO_JOURNAL : 0);
+    int result = crypt_activate_by_volume_key(session->device, GP_VOLUME_NAME, key->bytes, cipher->key_size, flags);
+    return result >= 0 || fail(error, result, "mapping it", session->said);
 }
 
 gboolean gp_crypt_map_ephemeral(const GpVolumeConfig *config, const GpCryptBacking *backing, GError **error)
 {
-    const Cipher *cipher = &ciphers[config->integrity];
-    g_autofree char *said = NULL;
-    g_autofree char *header = NULL;
     g_auto(Key) key = {NULL};
-    g_autoptr(Device) device = NULL;
-    GP_AUTOFD int memory = memory_file(&header, error);
-    if (memory < 0 || !make_key(cipher->key_size, &key, error))
-        return FALSE;
-    load_modules(cipher->integrity != NULL);
-    int result = crypt_init_data_device(&device, header, backing->path);
-    if (result < 0)
-        return fail(error, result, "libcryptsetup", NULL);
-    crypt_set_log_callback(device, remember, &said);
-    if (!format(device, config, &key, &said, error))
-        return FALSE;
-    /* No journal: it makes a sector and its tag survive a power cut together, and nothing here survives one. */
-    guint32 flags = CRYPT_ACTIVATE_KEYRING_KEY | (cipher->integrity ? CRYPT_ACTIVATE_NO_JOURNAL : 0);
-    result = crypt_activate_by_volume_key(device, GP_VOLUME_NAME, key.bytes, cipher->key_size, flags);
-    return result >= 0 || fail(error, result, "mapping it", said);
+    g_auto(Session) session = {.memory = -1};
+    return make_key(gp_volume_cipher(config->integrity)->key_size, &key, error) &&
+           begin(config, backing, NULL, &session, error) && format(&session, config, &key, error) &&
+           activate(&session, config, &key, error);
 }
+
+/* ---- persistent */
+
+static gboolean add_keyslot(Session *session, const Key *key, gsize key_size, GBytes *passphrase, GError **error)
+{
+    /* Enough for a passphrase, little for a small guest; a random key would need none of it. */
+    const struct crypt_pbkdf_type pbkdf = {.type = CRYPT_KDF_ARGON2ID,
+        .hash = "sha256",
+        .iterations = 4,
+        .max_memory_kb = 16 * 1024,
+        .parallel_threads = 1,
+        .flags = CRYPT_PBKDF_NO_BENCHMARK};
+    int result = crypt_set_pbkdf_type(session->device, &pbkdf);
+    if (result == 0)
+        result = crypt_keyslot_add_by_volume_key(
+            session->device, 0, key->bytes, key_size, g_bytes_get_data(passphrase, NULL), g_bytes_get_size(passphrase));
+    return result >= 0 || fail(error, result, "making the keyslot", session->said);
+}
+
+/* Makes the device one without a header. */
+static gboolean erase_header(const GpCryptBacking *backing, GError **error)
+{
+    g_autofree guint8 *zeros = g_malloc0(GP_LUKS2_DATA_OFFSET);
+    GP_AUTOFD int fd = open(backing->path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0 && gp_write_all(fd, zeros, GP_LUKS2_DATA_OFFSET, error))
+        return fsync(fd) == 0;
+    if (fd < 0)
+        gp_set_errno(error, errno, "volume %s", backing->path);
+    return FALSE;
+}
+
+static gboolean make_persistent(
+    const GpVolumeConfig *config, const GpCryptBacking *backing, GBytes *passphrase, GBytes **header, GError **error)
+{
+    g_auto(Key) key = {NULL};
+    g_auto(Session) session = {.memory = -1};
+    gsize key_size = gp_volume_cipher(config->integrity)->key_size;
+    if (!erase_header(backing, error) || !make_key(key_size, &key, error) ||
+        !begin(config, backing, NULL, &session, error) || !format(&session, config, &key, error) ||
+        !add_keyslot(&session, &key, key_size, passphrase, error) || !activate(&session, config, &key, error))
+        return FALSE;
+    *header = read_area(session.memory, error);
+    return *header != NULL;
+}
+
+static gboolean open_persistent(
+    const GpVolumeConfig *config, const GpCryptBacking *backing, GBytes *area, GBytes *passphrase, GError **error)
+{
+    g_auto(Session) session = {.memory = -1};
+    g_autoptr(GBytes) header = gp_luks2_accept(area, config->integrity, error);
+    if (!header || !begin(config, backing, header, &session, error))
+        return FALSE;
+    int result = crypt_load(session.device, CRYPT_LUKS2, NULL);
+    if (result < 0)
+        return fail(error, result, "loading the header", session.said);
+    result = crypt_activate_by_passphrase(session.device, GP_VOLUME_NAME, 0, g_bytes_get_data(passphrase, NULL),
+        g_bytes_get_size(passphrase), CRYPT_ACTIVATE_KEYRING_KEY);
+    if (result >= 0)
+        return TRUE;
+    if (result != -EPERM)
+        return fail(error, result, "mapping it", session.said);
+    g_set_error(error, GP_ERROR, GP_ERROR_KEY,
+        "volume %s: the key does not open it\nThe wrong key, or the keyslot was changed. guest-pull volume open "
+        "--discard "
+        "makes the volume anew.",
+        backing->path);
+    return FALSE;
+}
+
+gboolean gp_crypt_map_persistent(const GpVolumeConfig *config, const GpCryptBacking *backing, GBytes *key,
+    gboolean discard, GBytes **header, GError **error)
+{
+    GP_AUTOFD int fd = open(backing->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        gp_set_errno(error, errno, "volume %s", backing->path);
+        return FALSE;
+    }
+    g_autoptr(GBytes) area = read_area(fd, error);
+    gp_close_fd(&fd);
+    if (!area)
+        return FALSE;
+    if (discard || gp_luks2_is_blank(area))
+        return make_persistent(config, backing, key, header, error);
+    return open_persistent(config, backing, area, key, error);
+}
+
+gboolean gp_crypt_write_header(const GpCryptBacking *backing, GBytes *header, GError **error)
+{
+    const char *bytes = g_bytes_get_data(header, NULL);
+    GP_AUTOFD int fd = open(backing->path, O_WRONLY | O_CLOEXEC);
+    gsize first = GP_LUKS2_SECTOR_SIZE, rest = g_bytes_get_size(header) - first;
+    if (fd >= 0 && pwrite(fd, bytes + first, rest, (off_t) first) == (ssize_t) rest && fsync(fd) == 0 &&
+        pwrite(fd, bytes, first, 0) == (ssize_t) first && fsync(fd) == 0)
+        return TRUE;
+    gp_set_errno(error, errno, "volume %s: writing the header", backing->path);
+    return FALSE;
+}
+
+/* ---- unmapping */
 
 gboolean gp_crypt_unmap(GError **error)
 {

@@ -9,6 +9,8 @@
 #include "puller/config_kernel.h"
 #include "puller/config_setting.h"
 
+#define VOLUME "[guest_pull.volume]\ndevice='/dev/vdb'\n"
+
 #define PEM "-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----"
 
 typedef struct {
@@ -112,6 +114,19 @@ static void test_values(void)
         {"[image]\nextra_root_certificates=[]", "extra_root_certificates", "null default"},
         {"[guest_pull]\nbundle_roots=['/a','/b']", "bundle_roots", "[\"/a\",\"/b\"] [guest_pull] bundle_roots"},
         {"[guest_pull]\nmax_parallel=32", "max_parallel", "32 [guest_pull] max_parallel"},
+        {"", "volume.device", "null default"},
+        {"", "volume.mode", "\"ephemeral\" default"},
+        {"", "volume.integrity", "\"aes-gcm\" default"},
+        {VOLUME, "volume.device", "\"/dev/vdb\" [guest_pull.volume] device"},
+        {"[guest_pull.volume]\ndevice='PARTLABEL=a b'", "volume.device",
+            "\"PARTLABEL=a b\" [guest_pull.volume] device"},
+        {VOLUME "size='4G'", "volume.size", "4294967296 [guest_pull.volume] size"},
+        {VOLUME "integrity='xts-hmac-sha256'", "volume.integrity", "\"xts-hmac-sha256\" [guest_pull.volume] integrity"},
+        {VOLUME "integrity='none'", "volume.integrity", "\"none\" [guest_pull.volume] integrity"},
+        {VOLUME "filesystem='xfs'", "volume.filesystem", "\"xfs\" [guest_pull.volume] filesystem"},
+        {VOLUME "eager=true", "volume.eager", "true [guest_pull.volume] eager"},
+        {VOLUME "mode='persistent'\nkey='kbs:///a/b/c'", "volume.mode", "\"persistent\" [guest_pull.volume] mode"},
+        {VOLUME "mode='persistent'\nkey='kbs:///a/b/c'", "volume.key", "\"kbs:///a/b/c\" [guest_pull.volume] key"},
         {"[guest_pull]\nmax_pulls=8", "max_pulls", "8 [guest_pull] max_pulls"},
         {"[guest_pull]\nrw_size='512M'", "rw_size", "\"536870912\" [guest_pull] rw_size"},
         {"[guest_pull]\nrw_size=1048576", "rw_size", "\"1048576\" [guest_pull] rw_size"},
@@ -166,6 +181,20 @@ static void test_refusals(void)
         {"[guest_pull]\nmeasurment='off'", GP_ERROR_USAGE,
             "c.toml: guest_pull.measurment: unknown key (did you mean \"measurement\"?)"},
         {"[guest_pull]\nwork_dir='/x'", GP_ERROR_USAGE, "guest_pull.work_dir: unknown key"},
+        {"[guest_pull]\nvolume='/dev/vdb'", GP_ERROR_USAGE, "guest_pull.volume: must be an object"},
+        {VOLUME "modus=1", GP_ERROR_USAGE, "guest_pull.volume.modus: unknown key"},
+        {"[guest_pull.volume]\nmode='ephemeral'", GP_ERROR_USAGE, "[guest_pull.volume]: no device is set"},
+        {"[guest_pull.volume]\ndevice='vdb'", GP_ERROR_USAGE, "must be an absolute path, or PARTLABEL=NAME"},
+        {"[guest_pull.volume]\ndevice='PARTLABEL='", GP_ERROR_USAGE, "must be an absolute path, or PARTLABEL=NAME"},
+        {VOLUME "size='10%'", GP_ERROR_USAGE, "[guest_pull.volume] size: must be a size"},
+        {VOLUME "mode='luks'", GP_ERROR_USAGE, "must be \"ephemeral\" or \"persistent\""},
+        {VOLUME "integrity='off'", GP_ERROR_USAGE, "must be \"aes-gcm\", \"xts-hmac-sha256\" or \"none\""},
+        {VOLUME "integrity=false", GP_ERROR_USAGE, "must be \"aes-gcm\", \"xts-hmac-sha256\" or \"none\""},
+        {VOLUME "filesystem='btrfs'", GP_ERROR_USAGE, "must be \"ext4\" or \"xfs\""},
+        {VOLUME "eager=1", GP_ERROR_USAGE, "[guest_pull.volume] eager: must be true or false"},
+        {VOLUME "mode='persistent'", GP_ERROR_USAGE, "a persistent volume needs a key"},
+        {VOLUME "key='/k'", GP_ERROR_USAGE, "an ephemeral volume makes its own key"},
+        {VOLUME "mode='persistent'\nkey='/k'\nfilesystem='xfs'", GP_ERROR_USAGE, "a persistent volume must be ext4"},
         {"[guest_pull.sub]\nx=1", GP_ERROR_USAGE, "guest_pull.sub: unknown key"},
         {"[image]\nwork_dir=3", GP_ERROR_USAGE, "[image] work_dir: must be an absolute path"},
         {"[image]\nwork_dir='x/y'", GP_ERROR_USAGE, "[image] work_dir: must be an absolute path"},
