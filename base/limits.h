@@ -33,6 +33,15 @@
 #define GP_LIMIT_UNWRAP_ANSWER (64 * GP_KIB)
 #define GP_LIMIT_KEY_PROVIDERS (64 * GP_KIB) /* ocicrypt's configuration */
 
+/* Sigstore bundles and trusted roots: real ones have one entry and one timestamp. */
+#define GP_LIMIT_LOG_ENTRIES 32
+#define GP_LIMIT_TIMESTAMPS 32
+#define GP_LIMIT_PROOF_HASHES 64
+#define GP_LIMIT_TRUSTED_ROOT (1 * GP_MIB)
+#define GP_LIMIT_TRUSTED_SERVICES 64 /* of one kind in a trusted root */
+#define GP_LIMIT_CERTIFICATE (64 * GP_KIB)
+#define GP_LIMIT_CHAIN 16 /* certificates of one chain */
+
 /* Images. */
 #define GP_LIMIT_LAYERS 500
 #define GP_LIMIT_INDEX_ENTRIES 1024

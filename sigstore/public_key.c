@@ -5,19 +5,16 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/x509.h>
 
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/limits.h"
+#include "sigstore/openssl.h"
 #include "base/base64.h"
 
 #define PEM_BEGIN "-----BEGIN PUBLIC KEY-----"
 #define PEM_END "-----END PUBLIC KEY-----"
 #define KEY_HINT "\nGive one PEM \"PUBLIC KEY\" block (SubjectPublicKeyInfo), as cosign.pub has it."
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_PKEY, EVP_PKEY_free)
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_MD_CTX, EVP_MD_CTX_free)
 
 /* What may sign, and the hashes that are tried in this order. */
 typedef struct {
@@ -25,19 +22,22 @@ typedef struct {
     const char *group;     /* NULL: not an elliptic curve of X9.62 */
     gsize der_size;        /* of the only encoding accepted; 0: varies */
     const char *hashes[3]; /* NULL-ended; empty: the scheme brings its own */
+    const char *details;   /* in Sigstore's words */
 } KeyKind;
 
 static const KeyKind key_kinds[] = {
-    {"EC", "prime256v1", 91, {"SHA256"}},
-    {"EC", "secp384r1", 120, {"SHA384", "SHA256"}},
-    {"EC", "secp521r1", 158, {"SHA512", "SHA256"}},
-    {"RSA", NULL, 0, {"SHA256"}},
-    {"ED25519", NULL, 44, {NULL}},
+    {"EC", "prime256v1", 91, {"SHA256"}, "PKIX_ECDSA_P256_SHA_256"},
+    {"EC", "secp384r1", 120, {"SHA384", "SHA256"}, "PKIX_ECDSA_P384_SHA_384"},
+    {"EC", "secp521r1", 158, {"SHA512", "SHA256"}, "PKIX_ECDSA_P521_SHA_512"},
+    {"RSA", NULL, 0, {"SHA256"}, "PKIX_RSA_PKCS1V15_2048_SHA256"},
+    {"ED25519", NULL, 44, {NULL}, "PKIX_ED25519"},
 };
 
 struct _GpPublicKey {
+    gint references;
     EVP_PKEY *pkey;
     const KeyKind *kind;
+    GBytes *der;
     char *id;
 };
 
@@ -128,8 +128,25 @@ static EVP_PKEY *decode(GBytes *der, const char *what, const KeyKind **kind, GEr
 GpPublicKey *gp_public_key_parse(GBytes *pem, const char *what, GError **error)
 {
     g_autoptr(GBytes) der = pem_body(pem, what, error);
-    if (!der)
-        return NULL;
+    return der ? gp_public_key_from_der(der, FALSE, what, error) : NULL;
+}
+
+/* RSAPublicKey to SubjectPublicKeyInfo. */
+static GBytes *from_pkcs1(GBytes *der)
+{
+    gsize size;
+    const unsigned char *bytes = g_bytes_get_data(der, &size), *next = bytes;
+    g_autoptr(EVP_PKEY) pkey = d2i_PublicKey(EVP_PKEY_RSA, NULL, &next, (long) size);
+    unsigned char *spki = NULL;
+    int length = pkey && next == bytes + size ? i2d_PUBKEY(pkey, &spki) : -1;
+    GBytes *result = length > 0 ? g_bytes_new(spki, (gsize) length) : g_bytes_new(NULL, 0);
+    OPENSSL_free(spki);
+    return result;
+}
+
+GpPublicKey *gp_public_key_from_der(GBytes *given, gboolean pkcs1, const char *what, GError **error)
+{
+    g_autoptr(GBytes) der = pkcs1 ? from_pkcs1(given) : g_bytes_ref(given);
     const KeyKind *kind = NULL;
     EVP_PKEY *pkey = decode(der, what, &kind, error);
     ERR_clear_error();
@@ -138,8 +155,10 @@ GpPublicKey *gp_public_key_parse(GBytes *pem, const char *what, GError **error)
     GpDigest digest;
     gp_digest_of(GP_DIGEST_SHA256, g_bytes_get_data(der, NULL), g_bytes_get_size(der), &digest);
     GpPublicKey *key = g_new0(GpPublicKey, 1);
+    key->references = 1;
     key->pkey = pkey;
     key->kind = kind;
+    key->der = g_steal_pointer(&der);
     key->id = gp_digest_to_string(&digest);
     return key;
 }
@@ -163,6 +182,53 @@ gboolean gp_public_key_verifies(const GpPublicKey *key, GBytes *data, GBytes *si
     return good;
 }
 
+gboolean gp_public_key_signs_digests(const GpPublicKey *key)
+{
+    return key->kind->hashes[0] != NULL;
+}
+
+gboolean gp_public_key_verifies_digest(const GpPublicKey *key, const GpDigest *digest, GBytes *signature)
+{
+    if (!gp_public_key_signs_digests(key) || digest->algorithm != GP_DIGEST_SHA256)
+        return FALSE;
+    g_autoptr(EVP_PKEY_CTX) ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key->pkey, NULL);
+    gboolean good = ctx && EVP_PKEY_verify_init(ctx) == 1 &&
+                    (!EVP_PKEY_is_a(key->pkey, "RSA") || EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1) &&
+                    EVP_PKEY_CTX_set_signature_md(ctx, EVP_sha256()) == 1 &&
+                    EVP_PKEY_verify(ctx, g_bytes_get_data(signature, NULL), g_bytes_get_size(signature), digest->bytes,
+                        gp_digest_size(digest->algorithm)) == 1;
+    ERR_clear_error();
+    return good;
+}
+
+GpPublicKey *gp_public_key_of_certificate(X509 *certificate, const char *what, GError **error)
+{
+    unsigned char *spki = NULL;
+    int length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &spki);
+    g_autoptr(GBytes) der = g_bytes_new(spki, length > 0 ? (gsize) length : 0);
+    OPENSSL_free(spki);
+    return gp_public_key_from_der(der, FALSE, what, error);
+}
+
+GpPublicKey *gp_public_key_ref(GpPublicKey *key)
+{
+    g_atomic_int_inc(&key->references);
+    return key;
+}
+
+GBytes *gp_public_key_der(const GpPublicKey *key)
+{
+    return key->der;
+}
+
+const char *gp_public_key_details(const GpPublicKey *key)
+{
+    int bits = EVP_PKEY_get_bits(key->pkey);
+    if (!EVP_PKEY_is_a(key->pkey, "RSA") || bits == 2048)
+        return key->kind->details;
+    return bits == 3072 ? "PKIX_RSA_PKCS1V15_3072_SHA256" : bits == 4096 ? "PKIX_RSA_PKCS1V15_4096_SHA256" : "";
+}
+
 const char *gp_public_key_id(const GpPublicKey *key)
 {
     return key->id;
@@ -170,9 +236,10 @@ const char *gp_public_key_id(const GpPublicKey *key)
 
 void gp_public_key_free(GpPublicKey *key)
 {
-    if (!key)
+    if (!key || !g_atomic_int_dec_and_test(&key->references))
         return;
     EVP_PKEY_free(key->pkey);
+    g_bytes_unref(key->der);
     g_free(key->id);
     g_free(key);
 }
