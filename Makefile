@@ -172,6 +172,7 @@ check-valgrind: deps
 -include $(if $(wildcard service/main.c),service/service.mk)
 include bench/bench.mk
 -include packaging/package.mk
+-include tests/policy.mk
 
 # ---- the two commands of the README
 deps:
