@@ -41,6 +41,8 @@
 #define GP_LIMIT_TRUSTED_SERVICES 64 /* of one kind in a trusted root */
 #define GP_LIMIT_CERTIFICATE (64 * GP_KIB)
 #define GP_LIMIT_CHAIN 16 /* certificates of one chain */
+#define GP_LIMIT_SCTS 32
+#define GP_LIMIT_TIMESTAMP (64 * GP_KIB)
 
 /* Images. */
 #define GP_LIMIT_LAYERS 500
@@ -51,7 +53,7 @@
 /* One layer, as unpacked. */
 #define GP_LIMIT_LAYER_BYTES (256 * GP_GIB)
 #define GP_LIMIT_LAYER_ENTRIES 4000000
-#define GP_LIMIT_LAYER_RATIO 1100 /* deflate tops out at 1032:1; applied beyond the first 64 MiB of output */
+#define GP_LIMIT_LAYER_RATIO 1100        /* deflate tops out at 1032:1; applied beyond the first 64 MiB of output */
 #define GP_LIMIT_TAR_HEADER (1 * GP_MIB) /* one extended header or long name; libarchive's own ceiling */
 #define GP_LIMIT_PATH 4095
 #define GP_LIMIT_NAME 255
