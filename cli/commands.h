@@ -5,7 +5,11 @@
 
 gboolean gp_command_pull(GpContext *context, int *status, GError **error);
 gboolean gp_command_verify(GpContext *context, int *status, GError **error);
+gboolean gp_command_verify_bundle(GpContext *context, int *status, GError **error);
 gboolean gp_command_umount(GpContext *context, int *status, GError **error);
+
+/* The whole program for "verify-bundle": argv[0] is that word. Returns the exit status. */
+int gp_verify_bundle_main(int argc, char **argv);
 
 gboolean gp_command_ref(GpContext *context, int *status, GError **error);
 

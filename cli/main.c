@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/worker.h"
 #include "cli/command.h"
+#include "cli/commands.h"
 #include "cli/output.h"
 
 typedef struct {
@@ -224,6 +225,10 @@ int main(int argc, char **argv)
     gp_output_init();
     (void) setlocale(LC_ALL, "C.UTF-8");
     (void) signal(SIGPIPE, SIG_IGN);
+    if (argc > 1 && g_str_equal(argv[1], "verify-bundle")) {
+        int verdict = gp_verify_bundle_main(argc - 1, argv + 1);
+        return gp_output_flush() || verdict != 0 ? verdict : gp_error_info(GP_ERROR_SPACE)->exit_status;
+    }
     g_auto(Arguments) arguments = {0};
     g_autoptr(GpPullOptions) options = gp_pull_options_new();
     GpContext context = {.pull = options};

@@ -7,5 +7,7 @@ void gp_signature_facts_free(GpSignatureFacts *facts)
     g_free(facts->docker_reference);
     g_free(facts->signer);
     g_free(facts->creator);
+    gp_certificate_identity_free(facts->identity);
+    g_clear_pointer(&facts->times, g_array_unref);
     g_free(facts);
 }

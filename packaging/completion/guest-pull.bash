@@ -62,7 +62,7 @@ _guest_pull_argument() {
     local current=$1 images
     shift
     case $* in
-        '') _guest_pull_reply "$current" pull verify umount ref policy config images layers rm prune df fsck volume status ;;
+        '') _guest_pull_reply "$current" pull verify verify-bundle umount ref policy config images layers rm prune df fsck volume status ;;
         config) _guest_pull_reply "$current" show ;;
         volume) _guest_pull_reply "$current" open close status ;;
         policy) _guest_pull_reply "$current" check explain match ;;
