@@ -14,17 +14,13 @@
 typedef struct {
     int *fds;
     gsize count;
+    gsize first; /* the lowest one that shows: those below it count for the root's attributes only */
 } LayerFds;
-
-static void drop_layers(LayerFds *layers)
-{
-    while (layers->count > 0)
-        close(layers->fds[--layers->count]);
-}
 
 static void layer_fds_clear(LayerFds *layers)
 {
-    drop_layers(layers);
+    while (layers->count > 0)
+        close(layers->fds[--layers->count]);
     g_free(layers->fds);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LayerFds, layer_fds_clear)
@@ -47,7 +43,7 @@ static gboolean open_layers(const GpMountRequest *request, LayerFds *layers, GEr
         if (fd < 0)
             return FALSE;
         if (root_is_opaque(fd))
-            drop_layers(layers);
+            layers->first = layers->count;
         layers->fds[layers->count++] = fd;
     }
     return TRUE;
@@ -78,8 +74,7 @@ static GPtrArray *plan_directories(const GpMountRequest *request, const LayerFds
 {
     g_autoptr(GPtrArray) implied = g_ptr_array_new_with_free_func((GDestroyNotify) g_ptr_array_unref);
     g_autoptr(GPtrArray) whiteouts = g_ptr_array_new_with_free_func((GDestroyNotify) g_ptr_array_unref);
-    guint dropped = request->manifest->layers->len - (guint) layers->count;
-    for (guint i = dropped; i < request->manifest->layers->len; i++) {
+    for (guint i = 0; i < request->manifest->layers->len; i++) {
         const GpDescriptor *layer = request->manifest->layers->pdata[i];
         GPtrArray *only_named = NULL, *hiding = NULL;
         if (!gp_store_layer_directories(request->store, &layer->digest, &only_named, &hiding, error))
@@ -97,7 +92,8 @@ gboolean gp_mount_image(const GpMountRequest *request, GError **error)
     if (!open_layers(request, &layers, error))
         return FALSE;
     g_autoptr(GPtrArray) directories = plan_directories(request, &layers, error);
-    if (!directories || !gp_rootfs_mount(layers.fds, layers.count, directories, request->bundle, request->rw, error))
+    if (!directories || !gp_rootfs_mount(layers.fds + layers.first, layers.count - layers.first, directories,
+                            request->bundle, request->rw, error))
         return FALSE;
     if (!write_config(request, error)) {
         /* A config.json that is there now is somebody else's. */

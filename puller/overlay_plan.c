@@ -38,7 +38,8 @@ static gboolean is_opaque(int fd)
 /* The answer of one layer for one prefix of a path. */
 typedef struct {
     Presence presence;
-    gboolean hides; /* an opaque directory on the way hides all lower layers */
+    gboolean hides;       /* an opaque directory on the way, or this one, hides what is in it in lower layers */
+    gboolean hides_above; /* one on the way: hides the directory itself, too, with its attributes */
 } Answer;
 
 /* The last path that a layer was asked for, with the answers for its prefixes. Paths are asked for in order, so nearly
@@ -86,6 +87,7 @@ static void keep_common(Memory *memory, const char *path)
 static gboolean ask(int root, const char *prefix, Answer *answer, GError **error)
 {
     GP_AUTOFD int fd = open_beneath(root, prefix, O_RDONLY | O_DIRECTORY);
+    answer->hides_above = answer->hides;
     if (fd >= 0) {
         answer->presence = PRESENT;
         answer->hides = answer->hides || is_opaque(fd);
@@ -139,7 +141,7 @@ static int find_owner(const Stack *stack, const char *path, gboolean *masked, GE
             *masked = topmost != (int) i;
             return (int) i;
         }
-        if (answer.presence == COVERED || answer.hides)
+        if (answer.presence == COVERED || answer.hides_above)
             break;
     }
     return topmost;
@@ -253,24 +255,31 @@ static GPtrArray *in_order(const GPtrArray *sets)
     return list;
 }
 
+/* A layer that occurs twice does not merge with itself. */
+static gboolean is_same(const Stack *stack, gsize a, gsize b)
+{
+    struct stat x, y;
+    return fstat(stack->layers[a], &x) == 0 && fstat(stack->layers[b], &y) == 0 && x.st_dev == y.st_dev &&
+           x.st_ino == y.st_ino;
+}
+
 /* Is @path a directory of one visible layer alone, and are there whiteouts in it? In the writable layer it is merged.
  */
 static gboolean find_phantoms(const Stack *stack, const char *path, GError **error)
 {
-    gsize present = 0;
-    gboolean whiteouts = FALSE;
-    for (gsize i = stack->n_layers; i-- > 0 && present < 2;) {
+    gsize topmost = G_MAXSIZE;
+    for (gsize i = stack->n_layers; i-- > 0;) {
         Answer answer;
         if (!look(stack, i, path, &answer, error))
             return FALSE;
-        if (answer.presence == PRESENT) {
-            present++;
-            whiteouts = g_hash_table_contains(stack->whiteouts->pdata[i], path);
-        }
+        if (answer.presence == PRESENT && topmost != G_MAXSIZE && !is_same(stack, topmost, i))
+            return FALSE;
+        if (answer.presence == PRESENT && topmost == G_MAXSIZE)
+            topmost = i;
         if (answer.presence == COVERED || answer.hides)
             break;
     }
-    return present == 1 && whiteouts;
+    return topmost != G_MAXSIZE && g_hash_table_contains(stack->whiteouts->pdata[topmost], path);
 }
 
 static gboolean add_phantoms(const Stack *stack, GHashTable *wanted, GError **error)

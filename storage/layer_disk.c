@@ -152,7 +152,10 @@ static GpNode *step(GpLayerDisk *disk, GpNode *parent, int *fd, const char *name
     }
     if (!node && !(node = make_directory(disk, parent, *fd, name, error)))
         return NULL;
-    node->inode->opaque |= opaque;
+    if (opaque) {
+        node->inode->opaque = TRUE;
+        node->inode->implied = FALSE; /* not even the attributes of a lower one show through */
+    }
     int next = open_beneath(*fd, name, error);
     if (next < 0)
         return NULL;

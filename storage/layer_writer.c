@@ -166,7 +166,10 @@ static gboolean put_whiteout(Writer *writer, const char *name, const GpEntry *en
     }
     const GpNode *here = gp_layer_child(disk->directory, name);
     if (here) {
-        here->inode->opaque |= S_ISDIR(here->inode->mode);
+        if (S_ISDIR(here->inode->mode)) {
+            here->inode->opaque = TRUE;
+            here->inode->implied = FALSE; /* not even the attributes of a lower one show through */
+        }
         return TRUE;
     }
     if (mknodat(disk->directory_fd, name, S_IFCHR, makedev(0, 0)) < 0)
