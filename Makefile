@@ -174,6 +174,7 @@ check-valgrind: deps
 include bench/bench.mk
 -include packaging/package.mk
 -include tests/policy.mk
+include tests/integration/stress.mk
 
 # ---- the two commands of the README
 deps:

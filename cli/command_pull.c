@@ -98,18 +98,14 @@ static void raise_file_limit(void)
 }
 
 /* Whoever reads "failed" looks for no mount, so an answer that nobody got undoes the pull. */
-static gboolean deliver(const GpContext *context, GError **error)
+static gboolean deliver(GpPull *pull, GError **error)
 {
-    if (gp_output_flush())
+    if (gp_output_flush()) {
+        gp_pull_keep(pull);
         return TRUE;
+    }
     g_set_error(error, GP_ERROR, GP_ERROR_SPACE, "the result could not be written to standard output");
-    const char *bundle = context->pull->bundle;
-    if (!bundle)
-        return FALSE;
-    g_autofree char *config = g_build_filename(bundle, "config.json", NULL);
-    (void) gp_rootfs_umount(bundle, NULL);
-    (void) gp_mounts_forget(context->pull->runtime_dir, bundle, NULL);
-    (void) unlink(config);
+    gp_pull_undo(pull);
     return FALSE;
 }
 
@@ -144,7 +140,7 @@ static gboolean run_pull(GpContext *context, int *status, GError **error)
         print_result(context, pull, report);
         json_decref(report);
     }
-    return deliver(context, error);
+    return deliver(pull, error);
 }
 
 gboolean gp_command_pull(GpContext *context, int *status, GError **error)

@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "puller/overlay_plan.h"
 #include "storage/bundle.h"
+#include "storage/mounting.h"
 #include "storage/mounts.h"
 
 /* O_PATH descriptors of the layers, base first. */
@@ -86,7 +87,7 @@ static GPtrArray *plan_directories(const GpMountRequest *request, const LayerFds
     return gp_overlay_plan(&stack, error);
 }
 
-gboolean gp_mount_image(const GpMountRequest *request, GError **error)
+static gboolean mount_image(const GpMountRequest *request, GError **error)
 {
     g_auto(LayerFds) layers = {0};
     if (!open_layers(request, &layers, error))
@@ -106,10 +107,27 @@ gboolean gp_mount_image(const GpMountRequest *request, GError **error)
     return FALSE;
 }
 
+gboolean gp_mount_image(const GpMountRequest *request, GError **error)
+{
+    *request->mounting = gp_mounting_begin(request->runtime_dir, request->bundle, error);
+    if (*request->mounting < 0)
+        return FALSE;
+    if (mount_image(request, error))
+        return TRUE;
+    gp_mounting_end(request->runtime_dir, request->bundle, request->mounting);
+    return FALSE;
+}
+
+void gp_mount_keep(const GpMountRequest *request)
+{
+    gp_mounting_end(request->runtime_dir, request->bundle, request->mounting);
+}
+
 void gp_mount_undo(const GpMountRequest *request)
 {
     (void) gp_rootfs_umount(request->bundle, NULL);
     (void) gp_mounts_forget(request->runtime_dir, request->bundle, NULL);
     g_autofree char *config = g_build_filename(request->bundle, "config.json", NULL);
     (void) unlink(config);
+    gp_mounting_end(request->runtime_dir, request->bundle, request->mounting);
 }

@@ -58,6 +58,7 @@ struct _GpPull {
     GPtrArray *jobs;           /* GpLayerJob* */
     GpStore *store;
     char *rootfs;
+    int mounting;      /* see puller/mount.h; -1: nothing is mounted, or it was kept */
     char *measurement; /* what came of it; NULL: not yet */
     char *receipt;     /* its file */
 };
@@ -74,6 +75,7 @@ GpPull *gp_pull_new(const GpPullOptions *options)
     GpPull *pull = g_new0(GpPull, 1);
     pull->options = options;
     pull->started = g_get_real_time();
+    pull->mounting = -1;
     g_mutex_init(&pull->lock);
     return pull;
 }
@@ -84,6 +86,7 @@ void gp_pull_free(GpPull *pull)
         return;
     g_clear_pointer(&pull->jobs, g_ptr_array_unref);
     gp_key_providers_free(pull->providers);
+    gp_close_fd(&pull->mounting);
     gp_store_free(pull->store);
     gp_source_free(pull->source);
     gp_fetch_free(pull->fetch);
@@ -443,25 +446,45 @@ static gboolean write_receipt(GpPull *pull, GError **error)
     return pull->receipt != NULL;
 }
 
-static gboolean mount_rootfs(GpPull *pull, GError **error)
+static GpMountRequest mount_request(GpPull *pull)
 {
-    GpMountRequest request = {.store = pull->store,
+    return (GpMountRequest){.store = pull->store,
         .manifest = pull->manifest,
         .manifest_digest = &pull->subject.manifest,
         .config = pull->config,
         .bundle = pull->options->bundle,
         .runtime_dir = pull->options->runtime_dir,
-        .rw = &pull->options->rw};
+        .rw = &pull->options->rw,
+        .mounting = &pull->mounting};
+}
+
+static gboolean mount_rootfs(GpPull *pull, GError **error)
+{
+    GpMountRequest request = mount_request(pull);
     if (!gp_mount_image(&request, error))
         return FALSE;
     pull->rootfs = g_build_filename(pull->options->bundle, "rootfs", NULL);
     /* A deadline that passed while mounting is still a failure: whoever asked has given up and will never unmount. */
     if (write_receipt(pull, error) && !gp_cancelled(error))
         return TRUE;
+    gp_pull_undo(pull);
+    return FALSE;
+}
+
+void gp_pull_keep(GpPull *pull)
+{
+    GpMountRequest request = mount_request(pull);
+    if (pull->mounting >= 0)
+        gp_mount_keep(&request);
+}
+
+void gp_pull_undo(GpPull *pull)
+{
+    GpMountRequest request = mount_request(pull);
     if (pull->receipt)
         (void) unlink(pull->receipt);
-    gp_mount_undo(&request);
-    return FALSE;
+    if (pull->mounting >= 0)
+        gp_mount_undo(&request);
 }
 
 /* ---- the machine */

@@ -39,12 +39,18 @@ gboolean gp_pull_prepare(GpPull *pull, GError **error);
  * time ran out. May be called once. Errors: all. */
 gboolean gp_pull_run(GpPull *pull, GError **error);
 
+/* After a gp_pull_run() that succeeded with a bundle: whoever asked has the answer and the mount is his; or could not
+ * be given the answer, and all of it is undone. One of the two is to be called, or the mount counts as a killed pull's.
+ */
+void gp_pull_keep(GpPull *pull);
+void gp_pull_undo(GpPull *pull);
+
 /* Valid after gp_pull_run(), borrowed. The verdict may be NULL when the failure came before it. */
 const GpVerdict *gp_pull_verdict(const GpPull *pull);
 const GpDigest *gp_pull_manifest_digest(const GpPull *pull);
 
-/* {"image","manifestDigest","configDigest","encrypted","layers","verdict","rootfs","measurement","receipt","timings","bytes"}: as
- * much as is known. New reference. */
+/* {"image","manifestDigest","configDigest","encrypted","layers","verdict","rootfs","measurement","receipt","timings","bytes"}:
+ * as much as is known. New reference. */
 json_t *gp_pull_report(const GpPull *pull);
 
 /* A look at a running pull, from any thread: one row a layer. */

@@ -213,20 +213,20 @@ gboolean gp_rootfs_mount(const int *layers, gsize n_layers, const GPtrArray *dir
     return TRUE;
 }
 
-/* Is a line of mountinfo (proc(5)) about mount @id, and an overlay that this program made? Type and source stand behind
- * a lone "-" that follows a variable number of fields. */
-static gboolean is_our_line(const char *line, const char *id)
+/* Is a line of mountinfo (proc(5)) about mount @id, and one of @type (NULL: of any) that this program made? Type and
+ * source stand behind a lone "-" that follows a variable number of fields. */
+static gboolean is_our_line(const char *line, const char *id, const char *type)
 {
     g_auto(GStrv) words = g_strsplit(line, " ", 0);
     guint n = g_strv_length(words), dash = 6;
     while (dash < n && !g_str_equal(words[dash], "-"))
         dash++;
-    return dash + 2 < n && g_str_equal(words[0], id) && g_str_equal(words[dash + 1], "overlay") &&
+    return dash + 2 < n && g_str_equal(words[0], id) && (!type || g_str_equal(words[dash + 1], type)) &&
            g_str_equal(words[dash + 2], GP_MOUNT_SOURCE);
 }
 
-/* Is what is mounted at @fd an overlay of this program, and not another one's that it must leave alone? */
-static gboolean is_ours(int fd)
+/* Is what is mounted at @fd of this program and of @type, and not another one's that it must leave alone? */
+static gboolean is_ours(int fd, const char *type)
 {
     struct statx stx;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) < 0 || !(stx.stx_mask & STATX_MNT_ID) || !is_mount_point(fd))
@@ -240,8 +240,28 @@ static gboolean is_ours(int fd)
     char *rest = text;
     gboolean ours = FALSE;
     for (char *line; !ours && (line = strsep(&rest, "\n"));)
-        ours = is_our_line(line, id);
+        ours = is_our_line(line, id, type);
     return ours;
+}
+
+gboolean gp_rootfs_clear(const char *bundle, GError **error)
+{
+    GP_AUTOFD int bundle_fd = open_bundle(bundle, error);
+    if (bundle_fd < 0)
+        return FALSE;
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d/rootfs", bundle_fd);
+    for (;;) {
+        GP_AUTOFD int mounted = open_place(bundle_fd);
+        if (mounted < 0 || !is_ours(mounted, NULL))
+            break;
+        gp_close_fd(&mounted);
+        if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0) {
+            gp_set_errno(error, errno, "bundle: removing the root filesystem of a pull that was killed");
+            return FALSE;
+        }
+    }
+    (void) unlinkat(bundle_fd, "rootfs", AT_REMOVEDIR);
+    return TRUE;
 }
 
 gboolean gp_rootfs_umount(const char *bundle, GError **error)
@@ -251,7 +271,7 @@ gboolean gp_rootfs_umount(const char *bundle, GError **error)
         return FALSE;
     g_autofree char *shown = gp_escape(bundle, -1, 512);
     GP_AUTOFD int mounted = open_place(bundle_fd);
-    if (mounted < 0 || !is_ours(mounted)) {
+    if (mounted < 0 || !is_ours(mounted, "overlay")) {
         g_set_error(
             error, GP_ERROR, GP_ERROR_NOT_FOUND, "bundle %s: no root filesystem of ours is mounted there", shown);
         return FALSE;

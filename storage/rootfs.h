@@ -34,6 +34,11 @@ guint64 gp_rootfs_size(const GpRootfsLimits *limits);
 gboolean gp_rootfs_mount(const int *layers, gsize n_layers, const GPtrArray *directories, const char *bundle,
     const GpRootfsLimits *limits, GError **error);
 
+/* Removes what a killed gp_rootfs_mount() or its caller may have left of ours at @bundle/rootfs: the overlay, or a
+ * tmpfs on its way below one, and the directory. Nothing there, or something of others: success, and nothing is
+ * touched. Errors: NOT_FOUND (no @bundle), INVALID, INTERNAL. */
+gboolean gp_rootfs_clear(const char *bundle, GError **error);
+
 /* Undoes it: unmounts the overlay on @bundle/rootfs and removes the directory. Errors: NOT_FOUND when no overlay is
  * mounted there; INTERNAL, also when something else still lies below. */
 gboolean gp_rootfs_umount(const char *bundle, GError **error);
