@@ -19,7 +19,7 @@ const GpCommand gp_commands[] = {
     {"rm", "IMAGE|DIGEST", "remove an image and the layers only it uses", 1, 1, gp_command_rm},
     {"prune", "", "remove what no image uses; old images if asked", 0, 0, gp_command_prune},
     {"df", "", "space: the store, writable layers, memory", 0, 0, gp_command_df},
-    {"fsck", "", "verify every byte that would be mounted", 0, 0, gp_command_fsck},
+    {"fsck", "[IMAGE|DIGEST]", "verify every byte that would be mounted", 0, 1, gp_command_fsck},
     {"volume open", "", "open and mount the encrypted volume", 0, 0, gp_command_volume_open},
     {"volume close", "", "unmount and close it", 0, 0, gp_command_volume_close},
     {"volume status", "", "is it open, on what, with integrity?", 0, 0, gp_command_volume_status},

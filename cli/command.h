@@ -13,6 +13,7 @@ typedef struct {
     char *identity;      /* policy match: the rule as JSON; NULL */
     char *older_than;    /* prune: an age; NULL */
     char *until_free;    /* prune: an amount of space; NULL */
+    gboolean quarantine; /* fsck */
     gboolean receipts;   /* images */
     gboolean discard;    /* volume open */
     gboolean json, quiet, verbose;

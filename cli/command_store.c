@@ -164,26 +164,60 @@ gboolean gp_command_rm(GpContext *context, int *status, GError **error)
     return TRUE;
 }
 
-gboolean gp_command_fsck(GpContext *context, int *status, GError **error)
+/* A word is a digest, of an image or a layer, or an image's name. */
+static gboolean check(GpContext *context, GpStore *store, GpFsckReport *report, GError **error)
 {
-    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
-    guint64 checked = 0;
-    g_autoptr(GpStore) store = gp_store_open(context->pull->store, GP_STORE_READ, TRUE, error);
-    if (!store || !gp_store_fsck(store, problems, &checked, error))
-        return FALSE;
+    GpDigest digest;
+    if (context->n_words == 0)
+        return gp_store_fsck(store, report, error);
+    return find_image(store, context->words[0], &digest, error) && gp_store_fsck_one(store, &digest, report, error);
+}
+
+static json_t *describe_digests(const GArray *digests)
+{
     json_t *list = json_array();
-    for (guint i = 0; i < problems->len; i++) {
-        g_autofree char *shown = gp_escape(problems->pdata[i], -1, 2000);
+    for (guint i = 0; i < digests->len; i++) {
+        g_autofree char *text = gp_digest_to_string(&g_array_index(digests, GpDigest, i));
+        json_array_append_new(list, json_string(text));
+    }
+    return list;
+}
+
+static void print_fsck(const GpContext *context, const GpFsckReport *report)
+{
+    json_t *list = json_array();
+    gboolean damaged = report->layers->len + report->images->len > 0;
+    for (guint i = 0; i < report->problems->len; i++) {
+        g_autofree char *shown = gp_escape(report->problems->pdata[i], -1, 2000);
         json_array_append_new(list, json_string(shown));
         if (!context->json)
             gp_print("%s\n", shown);
     }
     if (context->json)
-        gp_print_json(json_pack(
-            "{s:b, s:I, s:O}", "clean", problems->len == 0, "checked", (json_int_t) checked, "problems", list));
-    else if (problems->len == 0)
-        gp_print("%" G_GUINT64_FORMAT " files checked, all as they came\n", checked);
+        gp_print_json(json_pack("{s:b, s:I, s:O, s:o, s:o, s:b}", "clean", report->problems->len == 0, "checked",
+            (json_int_t) report->checked, "problems", list, "damagedLayers", describe_digests(report->layers),
+            "damagedImages", describe_digests(report->images), "quarantined", damaged && context->quarantine));
+    else if (!damaged)
+        gp_print("%" G_GUINT64_FORMAT " files checked, all as they came\n", report->checked);
+    else
+        gp_print("%u layer%s and %u image%s %s\n", report->layers->len, report->layers->len == 1 ? "" : "s",
+            report->images->len, report->images->len == 1 ? "" : "s",
+            context->quarantine ? "taken out of use: the next pull fetches them again"
+                                : "damaged: guest-pull fsck --quarantine takes them out of use");
     json_decref(list);
-    *status = problems->len == 0 ? 0 : gp_error_info(GP_ERROR_DIGEST)->exit_status;
+}
+
+gboolean gp_command_fsck(GpContext *context, int *status, GError **error)
+{
+    g_autoptr(GpFsckReport) report = gp_fsck_report_new();
+    GpStoreMode mode = context->quarantine ? GP_STORE_REMOVE : GP_STORE_READ;
+    g_autoptr(GpStore) store = gp_store_open(context->pull->store, mode, TRUE, error);
+    if (!store || !check(context, store, report, error))
+        return FALSE;
+    if (context->quarantine && report->problems->len > 0 &&
+        !gp_store_quarantine(store, report->layers, report->images, context->pull->runtime_dir, error))
+        return FALSE;
+    print_fsck(context, report);
+    *status = report->problems->len == 0 ? 0 : gp_error_info(GP_ERROR_DIGEST)->exit_status;
     return TRUE;
 }

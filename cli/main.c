@@ -13,7 +13,7 @@ typedef struct {
     char *config, *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *as, *bundle, *rw_size, *identity,
         *older_than, *until_free;
     char **plain_http;
-    gboolean json, quiet, verbose, allow_unencrypted, receipts, discard, version;
+    gboolean json, quiet, verbose, allow_unencrypted, receipts, quarantine, discard, version;
     int timeout, max_parallel;
     char **words;
 } Arguments;
@@ -62,6 +62,7 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
         {"older-than", 0, 0, G_OPTION_ARG_STRING, &a->older_than, "prune: images not pulled for so long", "AGE"},
         {"until-free", 0, 0, G_OPTION_ARG_STRING, &a->until_free, "prune: old images until so much is free",
             "BYTES|PERCENT"},
+        {"quarantine", 0, 0, G_OPTION_ARG_NONE, &a->quarantine, "fsck: take out of use what is damaged", NULL},
         {"receipts", 0, 0, G_OPTION_ARG_NONE, &a->receipts, "images: the receipts of all pulls", NULL},
         {"discard", 0, 0, G_OPTION_ARG_NONE, &a->discard, "volume open: make a persistent volume anew", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &a->json, "one JSON object on standard output", NULL},
@@ -165,6 +166,7 @@ static gboolean apply(Arguments *a, GpContext *context, GError **error)
     context->identity = a->identity;
     context->older_than = a->older_than;
     context->until_free = a->until_free;
+    context->quarantine = a->quarantine;
     context->receipts = a->receipts;
     context->discard = a->discard;
     context->json = a->json;

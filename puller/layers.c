@@ -17,6 +17,9 @@
 #define PIPE_SIZE (1024 * 1024)
 #define CHUNK (256 * 1024)
 
+static const char *const compression_names[] = {
+    [GP_COMPRESSION_NONE] = "none", [GP_COMPRESSION_GZIP] = "gzip", [GP_COMPRESSION_ZSTD] = "zstd"};
+
 /* Shared by the threads of one gp_layers_pull(). */
 typedef struct {
     GpSource *source;
@@ -43,6 +46,7 @@ void gp_layer_job_free(GpLayerJob *job)
     if (!job)
         return;
     gp_staging_free(job->staging);
+    g_free(job->damage);
     g_free(job);
 }
 
@@ -151,15 +155,13 @@ static gboolean make_pipe(int *read_end, int *write_end, GError **error)
 
 static GpWorker *start_unpacker(GpCompression compression, int *to_worker, int *from_worker, GError **error)
 {
-    static const char *const names[] = {
-        [GP_COMPRESSION_NONE] = "none", [GP_COMPRESSION_GZIP] = "gzip", [GP_COMPRESSION_ZSTD] = "zstd"};
     GP_AUTOFD int blob_in = -1;
     GP_AUTOFD int blob_out = -1;
     GP_AUTOFD int frames_in = -1;
     GP_AUTOFD int frames_out = -1;
     if (!make_pipe(&blob_out, &blob_in, error) || !make_pipe(&frames_out, &frames_in, error))
         return NULL;
-    const char *const arguments[] = {names[compression], NULL};
+    const char *const arguments[] = {compression_names[compression], NULL};
     const int fds[] = {blob_out, frames_in};
     GpWorker *worker = gp_worker_spawn("guest-pull-unpack", arguments, fds, G_N_ELEMENTS(fds), error);
     if (worker) {
@@ -268,6 +270,29 @@ static gboolean check_key(const char *stored, const char *shown, GError **error)
     return FALSE;
 }
 
+/* The blob was taken apart as another manifest said: one that says otherwise of the same bytes would have been refused
+ * if it had come first. */
+static gboolean check_form(Batch *batch, const GpDescriptor *layer, GError **error)
+{
+    GpCompression compression;
+    g_autofree char *form = NULL;
+    guint64 size;
+    if (!gp_layer_compression(layer, &compression, error) ||
+        !gp_store_layer_form(batch->store, &layer->digest, &size, &form, error))
+        return FALSE;
+    if (size != layer->size)
+        g_set_error(error, GP_ERROR, GP_ERROR_DIGEST,
+            "the manifest names %" G_GUINT64_FORMAT " bytes, but the blob in the store had %" G_GUINT64_FORMAT,
+            layer->size, size);
+    else if (form && strcmp(form, compression_names[compression]) != 0)
+        g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
+            "the media type says \"%s\", but the blob in the store was unpacked as \"%s\"",
+            compression_names[compression], form);
+    else
+        return TRUE;
+    return FALSE;
+}
+
 /* A layer in the store was verified when it came in; that this image's configuration calls it by another diffID makes
  * *this* image wrong. */
 static gboolean check_stored(Batch *batch, GpLayerJob *job, const char *proof, GError **error)
@@ -277,7 +302,30 @@ static gboolean check_stored(Batch *batch, GpLayerJob *job, const char *proof, G
     return gp_store_layer_key_proof(batch->store, &job->descriptor->digest, &stored_proof, error) &&
            check_key(stored_proof, proof, error) &&
            gp_store_layer_diff_id(batch->store, &job->descriptor->digest, &stored, error) &&
-           gp_digest_check(&job->diff_id, &stored, "the stored layer's diffID", error);
+           gp_digest_check(&job->diff_id, &stored, "the stored layer's diffID", error) &&
+           check_form(batch, job->descriptor, error);
+}
+
+/* Looks whether the store has the layer, and a good one; else it becomes job->staging's to make. What was damaged is in
+ * quarantine and comes anew. */
+static gboolean find_or_begin(Batch *batch, GpLayerJob *job, gboolean *already, GError **error)
+{
+    const GpDigest *blob = &job->descriptor->digest;
+    for (;;) {
+        char *damage = NULL;
+        *already = gp_store_has_layer(batch->store, blob);
+        if (!*already)
+            job->staging = gp_store_begin_layer(batch->store, blob, already, error);
+        if (!*already)
+            return job->staging != NULL;
+        if (gp_store_verify_layer(batch->store, blob, &damage, error))
+            return TRUE;
+        if (!damage)
+            return FALSE;
+        g_free(job->damage);
+        job->damage = gp_escape(damage, -1, 2000);
+        g_free(damage);
+    }
 }
 
 static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
@@ -290,12 +338,9 @@ static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
             return FALSE;
         proof = gp_layer_key_proof(key, &job->descriptor->digest);
     }
-    gboolean already = gp_store_has_layer(batch->store, &job->descriptor->digest);
-    if (!already) {
-        job->staging = gp_store_begin_layer(batch->store, &job->descriptor->digest, &already, error);
-        if (!job->staging && !already)
-            return FALSE;
-    }
+    gboolean already;
+    if (!find_or_begin(batch, job, &already, error))
+        return FALSE;
     if (already) {
         if (!check_stored(batch, job, proof, error))
             return FALSE;
@@ -310,6 +355,9 @@ static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
         return FALSE;
     if (proof)
         gp_staging_bind_key(job->staging, proof);
+    GpCompression compression;
+    if (gp_layer_compression(job->descriptor, &compression, NULL))
+        gp_staging_set_form(job->staging, compression_names[compression]);
     gp_staging_complete(job->staging, tree, &job->diff_id, job->descriptor->size);
     g_atomic_int_set(&job->state, GP_LAYER_DONE);
     return TRUE;

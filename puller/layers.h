@@ -24,6 +24,7 @@ typedef struct {
     gint state;               /* GpLayerState, atomic */
     guint64 fetched;          /* bytes of the blob so far */
     guint64 entries, unpacked;
+    char *damage;       /* what was wrong with the layer that the store had; NULL: nothing */
     GpStaging *staging; /* when DONE: not yet committed */
 } GpLayerJob;
 void gp_layer_job_free(GpLayerJob *job);

@@ -224,6 +224,18 @@ static gboolean open_source(GpPull *pull, GError **error)
     return pull->source != NULL;
 }
 
+/* What an index's entry says of a document, the document says of itself: clients that believe the one and those that
+ * believe the other must see the same image. */
+static gboolean check_entry_type(const char *said, const char *is, GError **error)
+{
+    if (strcmp(said, is) == 0)
+        return TRUE;
+    g_autofree char *shown = gp_escape(said, -1, 200);
+    g_set_error(
+        error, GP_ERROR, GP_ERROR_INVALID, "the index's entry says \"%s\", but the document is \"%s\"", shown, is);
+    return FALSE;
+}
+
 static gboolean get_manifest(GpPull *pull, GError **error)
 {
     g_auto(GpPlatform) platform = {0};
@@ -248,11 +260,13 @@ static gboolean get_manifest(GpPull *pull, GError **error)
             return FALSE;
         }
         digest = chosen->digest;
+        g_autofree char *said = g_strdup(chosen->media_type);
         g_clear_pointer(&pull->manifest_bytes, g_bytes_unref);
         g_clear_pointer(&type, g_free);
         pull->manifest_bytes = gp_source_manifest(pull->source, &digest, chosen->size, &type, error);
         g_clear_pointer(&index, gp_index_free);
-        if (!pull->manifest_bytes || !gp_manifest_parse(pull->manifest_bytes, type, &pull->manifest, &index, error))
+        if (!pull->manifest_bytes || !gp_manifest_parse(pull->manifest_bytes, type, &pull->manifest, &index, error) ||
+            !check_entry_type(said, index ? index->media_type : pull->manifest->media_type, error))
             return FALSE;
     }
     pull->subject.manifest = digest;
@@ -378,6 +392,7 @@ static gboolean get_layers(GpPull *pull, GError **error)
     if (!pull->store)
         return FALSE;
     gp_store_set_cancelled(pull->store, gp_cancelled);
+    gp_store_set_runtime_dir(pull->store, options->runtime_dir);
     g_autoptr(GArray) layers = layer_digests(pull);
     if (!gp_store_use_image(pull->store, &pull->subject.manifest, layers, error))
         return FALSE;
@@ -597,8 +612,11 @@ static json_t *report_layers(const GpPull *pull, guint64 *downloaded, guint64 *r
             continue;
         g_autofree char *digest = gp_digest_to_string(&layer->digest);
         g_autofree char *diff_id = gp_digest_to_string(&job->diff_id);
-        json_array_append_new(layers, json_pack("{s:s, s:s, s:I, s:b}", "digest", digest, "diffId", diff_id, "size",
-                                          (json_int_t) layer->size, "reused", job->state == GP_LAYER_REUSED));
+        json_t *row = json_pack("{s:s, s:s, s:I, s:b}", "digest", digest, "diffId", diff_id, "size",
+            (json_int_t) layer->size, "reused", job->state == GP_LAYER_REUSED);
+        if (job->damage)
+            json_object_set_new(row, "damage", json_string(job->damage));
+        json_array_append_new(layers, row);
     }
     for (guint i = 0; pull->jobs && i < pull->jobs->len; i++) {
         const GpLayerJob *job = pull->jobs->pdata[i];

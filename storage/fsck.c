@@ -108,7 +108,8 @@ static void check_node(Check *check, int dirfd, const char *path, const GpNode *
         check_children(check, dirfd, name, path, node);
 }
 
-static void check_layer(GpStore *store, const GpDigest *blob, GPtrArray *problems, guint64 *checked)
+/* The directory against the sidecar. */
+static void check_tree(GpStore *store, const GpDigest *blob, GPtrArray *problems, guint64 *checked)
 {
     g_autofree char *ref = gp_store_ref("layer", blob);
     g_autofree char *name = gp_digest_to_string(blob);
@@ -138,9 +139,110 @@ static void check_layer(GpStore *store, const GpDigest *blob, GPtrArray *problem
     check_node(&check, root, "", tree->root);
 }
 
+/* ---- the repository */
+
+/* Objects that were looked at, with what was wrong ("" if nothing): layers share them. */
+static GHashTable *seen_new(void)
+{
+    return g_hash_table_new_full(ostree_hash_object_name, g_variant_equal, (GDestroyNotify) g_variant_unref, g_free);
+}
+
+static const char *check_object(GpStore *store, GHashTable *seen, GVariant *object)
+{
+    const char *known = g_hash_table_lookup(seen, object), *checksum;
+    OstreeObjectType type;
+    g_autoptr(GError) problem = NULL;
+    if (known)
+        return known;
+    ostree_object_name_deserialize(object, &checksum, &type);
+    g_mutex_lock(&store->lock);
+    gboolean good = ostree_repo_fsck_object(store->repo, type, checksum, NULL, &problem);
+    g_mutex_unlock(&store->lock);
+    char *text = good ? g_strdup("") : g_strdup_printf("object %s: %s", checksum, problem->message);
+    g_hash_table_insert(seen, g_variant_ref(object), text);
+    return text;
+}
+
+static void check_objects(GpStore *store, const char *ref, GHashTable *seen, GPtrArray *problems)
+{
+    g_autofree char *commit = NULL;
+    g_autoptr(GVariant) metadata = NULL;
+    g_autoptr(GHashTable) reachable = NULL;
+    g_autoptr(GError) error = NULL;
+    if (gp_store_load(store, ref, &commit, &metadata, &error)) {
+        g_mutex_lock(&store->lock);
+        (void) ostree_repo_traverse_commit(store->repo, commit, 0, &reachable, NULL, &error);
+        g_mutex_unlock(&store->lock);
+    }
+    if (!reachable) {
+        report(problems, "%s: %s", ref, error->message);
+        return;
+    }
+    GHashTableIter iter;
+    gpointer key;
+    g_hash_table_iter_init(&iter, reachable);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        const char *problem = check_object(store, seen, key);
+        if (*problem)
+            report(problems, "%s: %s", ref, problem);
+    }
+}
+
+static void check_layer(GpStore *store, const GpDigest *blob, GHashTable *seen, GPtrArray *problems, guint64 *checked)
+{
+    g_autofree char *ref = gp_store_ref("layer", blob);
+    check_objects(store, ref, seen, problems);
+    check_tree(store, blob, problems, checked);
+}
+
+/* The commit, its top directory and in it the sidecar: what says how the layer must be. */
+static gboolean check_record(GpStore *store, const char *commit, GError **error)
+{
+    g_autoptr(GVariant) variant = NULL;
+    g_autoptr(GVariant) top = NULL;
+    g_autoptr(GVariant) top_checksum = NULL;
+    if (!ostree_repo_fsck_object(store->repo, OSTREE_OBJECT_TYPE_COMMIT, commit, NULL, error) ||
+        !ostree_repo_load_commit(store->repo, commit, &variant, NULL, error))
+        return FALSE;
+    g_variant_get_child(variant, 6, "@ay", &top_checksum);
+    g_autofree char *tree = ostree_checksum_from_bytes_v(top_checksum);
+    if (!ostree_repo_fsck_object(store->repo, OSTREE_OBJECT_TYPE_DIR_TREE, tree, NULL, error) ||
+        !ostree_repo_load_variant(store->repo, OSTREE_OBJECT_TYPE_DIR_TREE, tree, &top, error))
+        return FALSE;
+    g_autoptr(GVariant) files = g_variant_get_child_value(top, 0);
+    for (gsize i = 0; i < g_variant_n_children(files); i++) {
+        const char *name;
+        g_autoptr(GVariant) checksum = NULL;
+        g_variant_get_child(files, i, "(&s@ay)", &name, &checksum);
+        g_autofree char *file = ostree_checksum_from_bytes_v(checksum);
+        if (!ostree_repo_fsck_object(store->repo, OSTREE_OBJECT_TYPE_FILE, file, NULL, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+void gp_store_check_layer(GpStore *store, const GpDigest *blob, GPtrArray *problems)
+{
+    g_autofree char *ref = gp_store_ref("layer", blob);
+    g_autofree char *commit = NULL;
+    g_autoptr(GVariant) metadata = NULL;
+    g_autoptr(GError) error = NULL;
+    gboolean good = gp_store_load(store, ref, &commit, &metadata, &error);
+    guint64 checked = 0;
+    if (good) {
+        g_mutex_lock(&store->lock);
+        good = check_record(store, commit, &error);
+        g_mutex_unlock(&store->lock);
+    }
+    if (good)
+        check_tree(store, blob, problems, &checked);
+    else
+        report(problems, "%s: %s", ref, error->message);
+}
+
 /* ---- images */
 
-static void check_image(GpStore *store, const GpStoredImage *image, GPtrArray *problems)
+static void check_documents(GpStore *store, const GpStoredImage *image, GPtrArray *problems)
 {
     g_autofree char *name = gp_digest_to_string(&image->manifest_digest);
     g_autoptr(GError) error = NULL;
@@ -165,65 +267,92 @@ static void check_image(GpStore *store, const GpStoredImage *image, GPtrArray *p
     }
 }
 
-/* ---- the repository */
-
-static void check_objects(GpStore *store, const char *ref, GHashTable *seen, GPtrArray *problems)
+static void check_image(GpStore *store, const GpDigest *manifest, GHashTable *seen, GPtrArray *problems)
 {
-    g_autofree char *commit = NULL;
-    g_autoptr(GVariant) metadata = NULL;
-    g_autoptr(GHashTable) reachable = NULL;
-    g_autoptr(GError) error = NULL;
-    if (!gp_store_load(store, ref, &commit, &metadata, &error) ||
-        !ostree_repo_traverse_commit(store->repo, commit, 0, &reachable, NULL, &error)) {
-        report(problems, "%s: %s", ref, error->message);
-        return;
-    }
-    GHashTableIter iter;
-    gpointer key;
-    g_hash_table_iter_init(&iter, reachable);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        const char *checksum;
-        OstreeObjectType type;
-        g_autoptr(GError) problem = NULL;
-        if (g_hash_table_contains(seen, key))
-            continue;
-        g_hash_table_add(seen, g_variant_ref(key));
-        ostree_object_name_deserialize(key, &checksum, &type);
-        if (!ostree_repo_fsck_object(store->repo, type, checksum, NULL, &problem))
-            report(problems, "%s: object %s: %s", ref, checksum, problem->message);
-    }
-}
-
-static gboolean check_kind(
-    GpStore *store, const char *kind, GHashTable *seen, GPtrArray *problems, guint64 *checked, GError **error)
-{
-    g_autoptr(GArray) digests = gp_store_list(store, kind, error);
-    if (!digests)
-        return FALSE;
-    for (guint i = 0; i < digests->len; i++) {
-        const GpDigest *digest = &g_array_index(digests, GpDigest, i);
-        g_autofree char *ref = gp_store_ref(kind, digest);
-        check_objects(store, ref, seen, problems);
-        if (g_str_equal(kind, "layer"))
-            check_layer(store, digest, problems, checked);
-    }
-    return TRUE;
-}
-
-gboolean gp_store_fsck(GpStore *store, GPtrArray *problems, guint64 *checked_files, GError **error)
-{
-    g_autoptr(GHashTable) seen =
-        g_hash_table_new_full(ostree_hash_object_name, g_variant_equal, (GDestroyNotify) g_variant_unref, NULL);
-    *checked_files = 0;
-    if (!check_kind(store, "layer", seen, problems, checked_files, error) ||
-        !check_kind(store, "image", seen, problems, checked_files, error))
-        return FALSE;
-    /* Damage that keeps the list from being read at all has been reported above. */
+    g_autofree char *ref = gp_store_ref("image", manifest);
     g_autoptr(GError) unreadable = NULL;
-    g_autoptr(GPtrArray) images = gp_store_images(store, &unreadable);
-    if (!images)
-        report(problems, "images: %s", unreadable->message);
-    for (guint i = 0; images && i < images->len; i++)
-        check_image(store, images->pdata[i], problems);
+    check_objects(store, ref, seen, problems);
+    g_autoptr(GpStoredImage) image = gp_store_load_image(store, manifest, &unreadable);
+    if (image)
+        check_documents(store, image, problems);
+    else
+        report(problems, "%s: %s", ref, unreadable->message);
+}
+
+/* ---- all of it */
+
+GpFsckReport *gp_fsck_report_new(void)
+{
+    GpFsckReport *result = g_new0(GpFsckReport, 1);
+    result->problems = g_ptr_array_new_with_free_func(g_free);
+    result->layers = g_array_new(FALSE, FALSE, sizeof(GpDigest));
+    result->images = g_array_new(FALSE, FALSE, sizeof(GpDigest));
+    return result;
+}
+
+void gp_fsck_report_free(GpFsckReport *result)
+{
+    if (!result)
+        return;
+    g_ptr_array_unref(result->problems);
+    g_array_unref(result->layers);
+    g_array_unref(result->images);
+    g_free(result);
+}
+
+/* Checks one layer or image while nobody can remove it. What was removed since it was listed is no finding. */
+static gboolean check_one(
+    GpStore *store, const char *kind, const GpDigest *digest, GHashTable *seen, GpFsckReport *result, GError **error)
+{
+    gboolean is_layer = g_str_equal(kind, "layer");
+    guint before = result->problems->len;
+    if (!gp_store_use(store, kind, digest, error))
+        return FALSE;
+    if (gp_store_has_ref(store, kind, digest)) {
+        if (is_layer)
+            check_layer(store, digest, seen, result->problems, &result->checked);
+        else
+            check_image(store, digest, seen, result->problems);
+        if (result->problems->len > before)
+            g_array_append_val(is_layer ? result->layers : result->images, *digest);
+    }
+    gp_store_unuse(store, kind, digest);
     return TRUE;
+}
+
+static gboolean check_all(
+    GpStore *store, const char *kind, const GArray *digests, GHashTable *seen, GpFsckReport *result, GError **error)
+{
+    for (guint i = 0; digests && i < digests->len; i++)
+        if (!check_one(store, kind, &g_array_index(digests, GpDigest, i), seen, result, error))
+            return FALSE;
+    return digests != NULL;
+}
+
+gboolean gp_store_fsck(GpStore *store, GpFsckReport *result, GError **error)
+{
+    g_autoptr(GHashTable) seen = seen_new();
+    g_autoptr(GArray) layers = gp_store_list(store, "layer", error);
+    if (!layers || !check_all(store, "layer", layers, seen, result, error))
+        return FALSE;
+    g_autoptr(GArray) images = gp_store_list(store, "image", error);
+    return check_all(store, "image", images, seen, result, error);
+}
+
+gboolean gp_store_fsck_one(GpStore *store, const GpDigest *digest, GpFsckReport *result, GError **error)
+{
+    g_autoptr(GHashTable) seen = seen_new();
+    gboolean layer = gp_store_has_ref(store, "layer", digest), image = gp_store_has_ref(store, "image", digest);
+    if (!layer && !image) {
+        g_autofree char *text = gp_digest_to_string(digest);
+        g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND,
+            "%s: no such layer or image in the store\nSee guest-pull images and guest-pull layers.", text);
+        return FALSE;
+    }
+    if (layer)
+        return check_one(store, "layer", digest, seen, result, error);
+    /* Its layers come from the commit alone, so that those of an image with damaged documents are checked too. */
+    g_autoptr(GArray) layers = gp_store_image_layers(store, digest, NULL);
+    return (!layers || check_all(store, "layer", layers, seen, result, error)) &&
+           check_one(store, "image", digest, seen, result, error);
 }

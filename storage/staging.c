@@ -181,6 +181,12 @@ void gp_staging_bind_key(GpStaging *staging, const char *proof)
     staging->key_proof = g_strdup(proof);
 }
 
+void gp_staging_set_form(GpStaging *staging, const char *form)
+{
+    g_free(staging->form);
+    staging->form = g_strdup(form);
+}
+
 void gp_staging_complete(GpStaging *staging, GpLayerTree *tree, const GpDigest *diff_id, guint64 blob_size)
 {
     g_return_if_fail(!staging->complete);
@@ -209,6 +215,7 @@ void gp_staging_free(GpStaging *staging)
     gp_close_fd(&staging->fd);
     gp_close_fd(&staging->blob_lock_fd);
     g_clear_error(&staging->error);
+    g_free(staging->form);
     g_free(staging->key_proof);
     g_free(staging->commit);
     g_free(staging->name);

@@ -231,12 +231,19 @@ void gp_store_free(GpStore *store)
     g_mutex_clear(&store->finished_lock);
     g_ptr_array_unref(store->finished);
     g_free(store->path);
+    g_free(store->runtime_dir);
     g_free(store);
 }
 
 void gp_store_set_cancelled(GpStore *store, gboolean (*cancelled)(GError **error))
 {
     store->cancelled = cancelled;
+}
+
+void gp_store_set_runtime_dir(GpStore *store, const char *runtime_dir)
+{
+    g_free(store->runtime_dir);
+    store->runtime_dir = g_strdup(runtime_dir);
 }
 
 int gp_store_objects_fd(GpStore *store)

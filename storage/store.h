@@ -22,6 +22,9 @@ GpStore *gp_store_open(const char *path, GpStoreMode mode, gboolean allow_unencr
 void gp_store_free(GpStore *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpStore, gp_store_free)
 
+/* Where notes of this boot lie, on a tmpfs ("/run/guest-pull"): see gp_store_verify_layer(). */
+void gp_store_set_runtime_dir(GpStore *store, const char *runtime_dir);
+
 /* A function that is asked while waiting for other processes: TRUE with an error ends the wait. */
 void gp_store_set_cancelled(GpStore *store, gboolean (*cancelled)(GError **error));
 
@@ -37,6 +40,10 @@ gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *
 /* What was recorded by gp_staging_bind_key(), the caller's; NULL without error for a layer that was never encrypted.
  * Errors: NOT_FOUND, INTERNAL. */
 gboolean gp_store_layer_key_proof(GpStore *store, const GpDigest *blob, char **proof, GError **error);
+
+/* The blob's size, and what gp_staging_set_form() recorded (the caller's; NULL: nothing). Errors: NOT_FOUND, INTERNAL.
+ */
+gboolean gp_store_layer_form(GpStore *store, const GpDigest *blob, guint64 *size, char **form, GError **error);
 
 /* Paths (char*) of directories of the layer that need thought when layers are stacked (puller/overlay_plan.h).
  * *@implied: those that only entries below them named (storage/layer_tree.h); *@whiteouts: those with a whiteout right
@@ -55,6 +62,8 @@ int gp_staging_root_fd(const GpStaging *staging); /* borrowed: the directory tha
 int gp_store_objects_fd(GpStore *store);          /* borrowed */
 /* Records that the layer was decrypted, by the key of which @proof is the proof; before gp_staging_complete(). */
 void gp_staging_bind_key(GpStaging *staging, const char *proof);
+/* Records how the blob was taken apart ("gzip"), for gp_store_layer_form(). Before gp_staging_complete(). */
+void gp_staging_set_form(GpStaging *staging, const char *form);
 /* Hands the finished tree over, once, and writes the layer's commit, which gp_store_commit() makes a layer of; an error
  * in that is told there. Takes @tree. Thread-safe: call it from the thread that unpacked the layer. */
 void gp_staging_complete(GpStaging *staging, GpLayerTree *tree, const GpDigest *diff_id, guint64 blob_size);
@@ -130,7 +139,32 @@ guint64 gp_store_free_bytes(GpStore *store);
 /* A layer's directory for the overlay, opened O_PATH; the caller closes. Errors: NOT_FOUND. */
 int gp_store_open_layer_root(GpStore *store, const GpDigest *blob, GError **error);
 
+/* What fsck found. */
+typedef struct {
+    GPtrArray *problems;     /* char*, a line each */
+    GArray *layers, *images; /* GpDigest: those that problems are about */
+    guint64 checked;         /* entries of layers looked at */
+} GpFsckReport;
+GpFsckReport *gp_fsck_report_new(void);
+void gp_fsck_report_free(GpFsckReport *report);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpFsckReport, gp_fsck_report_free)
+
 /* Checks every byte and attribute that would be mounted against the commits: repository objects, sidecars, layer
- * directories, refs.
- * @problems receives one line (char*) per finding; TRUE means the check itself ran. */
-gboolean gp_store_fsck(GpStore *store, GPtrArray *problems, guint64 *checked_files, GError **error);
+ * directories, refs, images' documents. Others may go on pulling and removing. TRUE means that the check itself ran.
+ * Errors: CANCELLED, INTERNAL. */
+gboolean gp_store_fsck(GpStore *store, GpFsckReport *report, GError **error);
+/* The same for one layer, or one image with its layers. Errors: also NOT_FOUND. */
+gboolean gp_store_fsck_one(GpStore *store, const GpDigest *digest, GpFsckReport *report, GError **error);
+
+/* Takes damaged @layers and @images (GpDigest, either may be NULL) out of use, whoever uses them: directories go to
+ * quarantine/ (a mount may lie on them; gp_store_prune() clears it), refs go, also those of images that name such a
+ * layer unless they are mounted. The next pull fetches them again. Errors: CANCELLED, INTERNAL. */
+gboolean gp_store_quarantine(
+    GpStore *store, const GArray *layers, const GArray *images, const char *runtime_dir, GError **error);
+
+/* May the layer, which is in the store already, be used? Once in every boot everything in it is checked as by fsck.
+ * That it was, or that this boot has written it, is noted in the directory of gp_store_set_runtime_dir(), which is gone
+ * with the boot; without that directory the answer is yes. FALSE without an error: it was damaged and is in quarantine
+ * now;
+ * *@problem (owned by the caller) says why. Errors: CANCELLED, INTERNAL. */
+gboolean gp_store_verify_layer(GpStore *store, const GpDigest *blob, char **problem, GError **error);

@@ -185,6 +185,8 @@ static GVariant *layer_metadata(const GpStaging *staging, const GpLayerTree *tre
     g_variant_builder_add(&builder, "{sv}", GP_META_BLOB, g_variant_new_string(blob));
     g_variant_builder_add(&builder, "{sv}", GP_META_DIFF_ID, g_variant_new_string(diff_id));
     g_variant_builder_add(&builder, "{sv}", GP_META_BLOB_SIZE, g_variant_new_uint64(staging->blob_size));
+    if (staging->form)
+        g_variant_builder_add(&builder, "{sv}", GP_META_FORM, g_variant_new_string(staging->form));
     if (staging->key_proof)
         g_variant_builder_add(&builder, "{sv}", GP_META_KEY_PROOF, g_variant_new_string(staging->key_proof));
     g_variant_builder_add(&builder, "{sv}", GP_META_BYTES, g_variant_new_uint64(tree->bytes));
@@ -328,7 +330,8 @@ static gboolean check_layers(Commit *commit, const GpStoredImage *image, GError 
         if (there)
             continue;
         g_autofree char *text = gp_digest_to_string(blob);
-        g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "store: the image's layer %s was not unpacked", text);
+        g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL,
+            "store: the image's layer %s is not there, or was taken out of use meanwhile\nTry again.", text);
         return FALSE;
     }
     return TRUE;
@@ -396,7 +399,10 @@ gboolean gp_store_commit(GpStore *store, GPtrArray *stagings, const GpStoredImag
     gboolean ok = write_all(&commit, stagings, image, error);
     g_mutex_unlock(&store->lock);
     /* What has become a layer is no longer the staging's to remove. */
-    for (guint i = 0; ok && i < moved->len; i++)
-        g_clear_pointer(&((GpStaging *) moved->pdata[i])->name, g_free);
+    for (guint i = 0; ok && i < moved->len; i++) {
+        GpStaging *staging = moved->pdata[i];
+        g_clear_pointer(&staging->name, g_free);
+        gp_store_note_verified(store, &staging->blob);
+    }
     return ok;
 }

@@ -80,7 +80,7 @@ GArray *gp_store_image_facts(GpStore *store, GError **error)
     return digests ? g_steal_pointer(&all) : NULL;
 }
 
-static GpStoredImage *load_image(GpStore *store, const GpDigest *digest, GError **error)
+GpStoredImage *gp_store_load_image(GpStore *store, const GpDigest *digest, GError **error)
 {
     g_autofree char *ref = gp_store_ref("image", digest);
     g_autofree char *commit = NULL;
@@ -114,7 +114,7 @@ GPtrArray *gp_store_images(GpStore *store, GError **error)
     g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func((GDestroyNotify) gp_stored_image_free);
     for (guint i = 0; i < digests->len; i++) {
         g_autoptr(GError) cause = NULL;
-        GpStoredImage *image = load_image(store, &g_array_index(digests, GpDigest, i), &cause);
+        GpStoredImage *image = gp_store_load_image(store, &g_array_index(digests, GpDigest, i), &cause);
         if (image) {
             g_ptr_array_add(images, image);
         } else if (gp_store_has_ref(store, "image", &g_array_index(digests, GpDigest, i))) {
@@ -154,6 +154,19 @@ gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *
 {
     g_autoptr(GVariant) metadata = NULL;
     return load_layer(store, blob, &metadata, diff_id, error);
+}
+
+gboolean gp_store_layer_form(GpStore *store, const GpDigest *blob, guint64 *size, char **form, GError **error)
+{
+    GpDigest diff_id;
+    g_autoptr(GVariant) metadata = NULL;
+    *form = NULL;
+    *size = 0;
+    if (!load_layer(store, blob, &metadata, &diff_id, error))
+        return FALSE;
+    (void) g_variant_lookup(metadata, GP_META_BLOB_SIZE, "t", size);
+    (void) g_variant_lookup(metadata, GP_META_FORM, "s", form);
+    return TRUE;
 }
 
 gboolean gp_store_layer_key_proof(GpStore *store, const GpDigest *blob, char **proof, GError **error)

@@ -26,6 +26,7 @@
 
 struct _GpStore {
     char *path;
+    char *runtime_dir; /* NULL: nothing is noted or asked about this boot */
     GpStoreMode mode;
     int fd; /* of the directory */
     int lock_fd;
@@ -50,6 +51,7 @@ struct _GpStaging {
     GpDigest diff_id;
     guint64 blob_size;
     guint64 generation; /* of the objects when it began */
+    char *form;         /* as gp_staging_set_form() says; NULL */
     char *key_proof;    /* NULL: not an encrypted layer */
     char *commit;       /* checksum of the layer's commit, which no ref names yet; NULL until complete */
     GError *error;      /* why there is none although the layer is complete; told by gp_store_commit() */
@@ -105,6 +107,16 @@ gboolean gp_store_move_layer(GpStore *store, const GpDigest *blob, const char *f
 /* Content bytes of the layer as recorded; 0 if its commit cannot be read. */
 guint64 gp_store_layer_bytes(GpStore *store, const GpDigest *blob);
 
+/* Notes that this boot has written the layer, so that gp_store_verify_layer() need not look. Failure costs a look. */
+void gp_store_note_verified(GpStore *store, const GpDigest *blob);
+
+/* Checks what would be mounted of one layer, and the record that says how it must be; objects that are not mounted are
+ * left to gp_store_fsck(). @problems: as there. Thread-safe. */
+void gp_store_check_layer(GpStore *store, const GpDigest *blob, GPtrArray *problems);
+
+/* One image with its documents. Errors: NOT_FOUND, INTERNAL. */
+GpStoredImage *gp_store_load_image(GpStore *store, const GpDigest *manifest, GError **error);
+
 /* ---- store_use.c */
 
 /* locks/used, opened; -1 with errno. */
@@ -151,6 +163,7 @@ gboolean gp_store_drop_ref(GpStore *store, const char *kind, const GpDigest *dig
 #define GP_META_BLOB "guest-pull.blob"
 #define GP_META_DIFF_ID "guest-pull.diff-id"
 #define GP_META_BLOB_SIZE "guest-pull.blob-size"
+#define GP_META_FORM "guest-pull.form"
 #define GP_META_KEY_PROOF "guest-pull.key-proof"
 #define GP_META_BYTES "guest-pull.bytes"
 #define GP_META_ENTRIES "guest-pull.entries"

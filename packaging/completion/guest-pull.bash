@@ -2,7 +2,8 @@
 
 # Those with "=" take a value.
 _guest_pull_options=(--config= --policy= --bundle= --as= --identity= --registries-d= --authfile= --store= --platform= --plain-http=
-    --cert-dir= --rw-size= --timeout= --max-parallel= --allow-unencrypted-store --older-than= --until-free= --receipts --discard --json --quiet --verbose --version --help)
+    --cert-dir= --rw-size= --timeout= --max-parallel= --allow-unencrypted-store --older-than= --until-free= --quarantine --receipts
+    --discard --json --quiet --verbose --version --help)
 _guest_pulld_options=(--config= --listen= --upstream= --exec-upstream= --status= --guest-pull= --bundle-root= --pull-socket=
     --puller-option= --max-parallel= --timeout= --log-format= --verbose --version --help)
 

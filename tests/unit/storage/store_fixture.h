@@ -353,13 +353,13 @@ static guint count_objects(const Fixture *f)
 /* Our fsck's findings, a line each; "" when there are none. */
 static char *findings(GpStore *store)
 {
-    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GpFsckReport) report = gp_fsck_report_new();
     g_autoptr(GError) error = NULL;
-    guint64 checked;
-    g_assert_true(gp_store_fsck(store, problems, &checked, &error) || error);
+    g_assert_true(gp_store_fsck(store, report, &error) || error);
     g_assert_no_error(error);
-    g_ptr_array_add(problems, NULL);
-    return g_strjoinv("\n", (char **) problems->pdata);
+    g_assert_cmpint(report->problems->len > 0, ==, report->layers->len + report->images->len > 0);
+    g_ptr_array_add(report->problems, NULL);
+    return g_strjoinv("\n", (char **) report->problems->pdata);
 }
 
 /* Ours and libostree's. */

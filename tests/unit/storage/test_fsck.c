@@ -104,18 +104,104 @@ static void test_damage(Fixture *f, gconstpointer data)
     g_autofree char *lines = findings_of(f);
     if (!strstr(lines, damages[i].finding))
         g_error("expected \"%s\", found \"%s\"", damages[i].finding, lines);
+
+    /* Out of use with it, and the store is as good as new. */
+    f->store = open_store(f, GP_STORE_REMOVE);
+    g_autoptr(GpFsckReport) report = gp_fsck_report_new();
+    g_autoptr(GError) error = NULL;
+    g_assert_true(gp_store_fsck(f->store, report, &error) || error);
+    g_assert_no_error(error);
+    g_assert_true(gp_store_quarantine(f->store, report->layers, report->images, f->directory, &error) || error);
+    g_assert_no_error(error);
+    assert_clean(f);
+    GpDigest rich = digest_of("rich");
+    if (!gp_store_has_layer(f->store, &rich)) {
+        put_layer(f->store, NULL);
+        g_assert_cmpuint(report->layers->len + report->images->len, >, 0);
+        shell(f->path, "! test -d quarantine || test $(ls quarantine | wc -l) -le 1");
+    }
+    put_image(f->store, "example.com/a:1", &rich, 1);
+    assert_clean(f);
+}
+
+/* What would be mounted is looked at before its first use in a boot; what is not mounted need not be. */
+static void test_verified_before_use(Fixture *f, gconstpointer data)
+{
+    gsize i = GPOINTER_TO_SIZE(data);
+    g_autofree char *notes = g_build_filename(f->directory, "run", NULL), *problem = NULL;
+    g_autoptr(GError) error = NULL;
+    GpDigest rich = digest_of("rich");
+    shell(f->path,
+        "h=$(ls repo/refs/heads/layer/sha256); i=$(ls repo/refs/heads/image/sha256); l=layers/sha256-$h/root; %s",
+        damages[i].script);
+    f->store = open_store(f, GP_STORE_WRITE);
+    gp_store_set_runtime_dir(f->store, notes);
+    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+    gp_store_check_layer(f->store, &rich, problems);
+    gboolean good = gp_store_verify_layer(f->store, &rich, &problem, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(good, ==, problems->len == 0);
+    g_assert_cmpint(good, ==, problem == NULL);
+    if (good)
+        return;
+    g_assert_cmpstr(problem, ==, problems->pdata[0]);
+    g_assert_false(gp_store_has_layer(f->store, &rich));
+    g_assert_cmpuint(count_names(f, "quarantine"), <=, 1);
+    put_layer(f->store, NULL);
+    g_assert_true(gp_store_verify_layer(f->store, &rich, &problem, &error));
+}
+
+static void test_verified_once(Fixture *f, gconstpointer data)
+{
+    g_autofree char *notes = g_build_filename(f->directory, "run", NULL), *problem = NULL;
+    g_autoptr(GError) error = NULL;
+    GpDigest rich = digest_of("rich");
+    const char *damage = "l=layers/*/root; printf X | dd of=$(echo $l/bin/su) bs=1 seek=3 conv=notrunc status=none";
+    f->store = open_store(f, GP_STORE_WRITE);
+    gp_store_set_runtime_dir(f->store, notes);
+    g_assert_true(gp_store_verify_layer(f->store, &rich, &problem, &error));
+    /* In this boot it was good; whoever can write to the store can do anything. */
+    shell(f->path, "%s", damage);
+    g_assert_true(gp_store_verify_layer(f->store, &rich, &problem, &error));
+    /* The next boot knows nothing of that. */
+    shell(f->directory, "rm -r run");
+    g_assert_false(gp_store_verify_layer(f->store, &rich, &problem, &error));
+    g_assert_no_error(error);
+    g_assert_nonnull(strstr(problem, "su: "));
+    /* What a boot has written itself needs no look. */
+    put_layer(f->store, NULL);
+    shell(f->path, "%s", damage);
+    g_assert_true(gp_store_verify_layer(f->store, &rich, &problem, &error));
+}
+
+static void test_one(Fixture *f, gconstpointer data)
+{
+    f->store = open_store(f, GP_STORE_WRITE);
+    GpDigest other = put_layer(f->store, "other"), image = put_image(f->store, "example.com/o:1", &other, 1),
+             rich = digest_of("rich"), unknown = digest_of("unknown");
+    g_autoptr(GpFsckReport) report = gp_fsck_report_new();
+    g_autoptr(GError) error = NULL;
+    g_autofree char *name = gp_store_file_name(&rich);
+    shell(f->path, "touch layers/%s/root/bin/su", name);
+    g_assert_true(gp_store_fsck_one(f->store, &other, report, &error));
+    g_assert_true(gp_store_fsck_one(f->store, &image, report, &error));
+    g_assert_cmpuint(report->problems->len, ==, 0);
+    g_assert_true(gp_store_fsck_one(f->store, &rich, report, &error));
+    g_assert_cmpuint(report->problems->len, >, 0);
+    g_assert_true(gp_digest_equal(&g_array_index(report->layers, GpDigest, 0), &rich));
+    g_assert_false(gp_store_fsck_one(f->store, &unknown, report, &error));
+    assert_refused(error, GP_ERROR_NOT_FOUND, "no such layer or image");
 }
 
 static void test_clean(Fixture *f, gconstpointer data)
 {
     assert_clean(f);
     g_autoptr(GpStore) store = open_store(f, GP_STORE_READ);
-    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GpFsckReport) report = gp_fsck_report_new();
     g_autoptr(GError) error = NULL;
-    guint64 checked = 0;
-    g_assert_true(gp_store_fsck(store, problems, &checked, &error));
+    g_assert_true(gp_store_fsck(store, report, &error));
     /* Every entry, its implied directories and the root. */
-    g_assert_cmpuint(checked, ==, 25);
+    g_assert_cmpuint(report->checked, ==, 25);
 }
 
 static void test_configuration(Fixture *f, gconstpointer data)
@@ -155,8 +241,12 @@ int main(int argc, char **argv)
     for (gsize i = 0; i < G_N_ELEMENTS(damages); i++) {
         g_autofree char *name = g_strdup_printf("/storage/fsck/found/%s", damages[i].name);
         g_test_add(name, Fixture, GSIZE_TO_POINTER(i), set_up_store, test_damage, tear_down);
+        g_autofree char *verified = g_strdup_printf("/storage/fsck/before-use/%s", damages[i].name);
+        g_test_add(verified, Fixture, GSIZE_TO_POINTER(i), set_up_store, test_verified_before_use, tear_down);
     }
     g_test_add("/storage/fsck/found/configuration", Fixture, NULL, set_up_store, test_configuration, tear_down);
+    g_test_add("/storage/fsck/verified-once-a-boot", Fixture, NULL, set_up_store, test_verified_once, tear_down);
+    g_test_add("/storage/fsck/one-layer-or-image", Fixture, NULL, set_up_store, test_one, tear_down);
     g_test_add("/storage/fsck/all-layers-are-reported", Fixture, NULL, set_up_store, test_all_are_reported, tear_down);
     return g_test_run();
 }
