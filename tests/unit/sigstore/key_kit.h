@@ -12,7 +12,7 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_PKEY, EVP_PKEY_free)
+#include "sigstore/openssl.h"
 
 /* "P-256", "P-384", "P-521", any other curve's name, "RSA-2048"…, "RSA-PSS", "ED25519", "ED448", "X25519"… */
 static inline EVP_PKEY *kit_key(const char *kind)
