@@ -13,3 +13,12 @@ bench bench-scale: deps
 	$(Q)tests/tools/peers.sh "$${GUEST_PULL_PEERS:-/var/cache/guest-pull-peers}" >/dev/null || true
 	$(Q)$(MAKE) --no-print-directory all $(FLOOR)
 	$(Q)BUILD=$(abspath $(BUILD)) $(PYTHON) bench/$(if $(filter bench,$@),bench.py,scale.py) $(BENCH)
+
+# make bench-verify: what verifying one signature costs, and which requests it takes.
+.PHONY: bench-verify
+$(BUILD)/bench/verify: $(call obj,bench/verify.c) $(BUILD)/lib/sigstore.a $(BUILD)/lib/base.a
+	@mkdir -p $(@D)
+	$(call link,$^,$(PKGS_PULL))
+bench-verify: deps deps-check
+	$(Q)$(MAKE) --no-print-directory all $(BUILD)/bench/verify
+	$(Q)BUILD=$(abspath $(BUILD)) $(PYTHON) bench/verify.py
