@@ -155,15 +155,7 @@ static gboolean parse_type(json_t *value, const char *place, GpRequirementType *
 /* What the policy says and no evaluator of puller/verify*.c can judge. */
 static const char *find_unsupported(const GpRequirement *requirement)
 {
-    if (requirement->type == GP_REQUIREMENT_SIGNED_BASE_LAYER)
-        return "signedBaseLayer";
-    if (requirement->type == GP_REQUIREMENT_KEYLESS)
-        return "guest-pull/keyless";
-    if (requirement->fulcio)
-        return "fulcio";
-    if (requirement->pki)
-        return "pki";
-    return requirement->rekor_keys->len > 0 ? "rekorPublicKey" : NULL;
+    return requirement->type == GP_REQUIREMENT_SIGNED_BASE_LAYER ? "signedBaseLayer" : NULL;
 }
 
 GpRequirement *gp_requirement_parse(json_t *value, const char *place, GError **error)

@@ -135,10 +135,11 @@ static gboolean check_facts(const Evaluation *evaluation, const GpRequirement *r
             "identity-unknown: a local image has no name to compare with (give it one: --as REFERENCE)");
         return FALSE;
     }
-    GpIdentityKind kind =
-        requirement->type == GP_REQUIREMENT_SIGNED_BY ? GP_IDENTITY_SIMPLE_SIGNING : GP_IDENTITY_COSIGN;
+    static const GpIdentityKind kinds[] = {[GP_SIGNATURE_SIMPLE] = GP_IDENTITY_SIMPLE_SIGNING,
+        [GP_SIGNATURE_COSIGN] = GP_IDENTITY_COSIGN,
+        [GP_SIGNATURE_BUNDLE] = GP_IDENTITY_BUNDLE};
     return gp_identity_match(
-        requirement->identity, kind, evaluation->request->identity, facts->docker_reference, error);
+        requirement->identity, kinds[facts->kind], evaluation->request->identity, facts->docker_reference, error);
 }
 
 /* ---- requirements about signers */

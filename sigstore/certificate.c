@@ -46,8 +46,8 @@ static gboolean check_use(STACK_OF(X509) * chain, GpCertificateUse use, GError *
         return gp_refuse(error, "certificate-usage", "the signer's certificate is a CA's");
     if ((X509_get_extension_flags(leaf) & EXFLAG_KUSAGE) && !(X509_get_key_usage(leaf) & KU_DIGITAL_SIGNATURE))
         return gp_refuse(error, "certificate-usage", "the signer's certificate is not meant for signatures");
-    for (int i = 0; i < sk_X509_num(chain) && use == GP_CERTIFICATE_CODE_SIGNING; i++)
-        if (!may_sign_code(sk_X509_value(chain, i), i == 0))
+    for (int i = 0; i < sk_X509_num(chain); i++)
+        if (!may_sign_code(sk_X509_value(chain, i), i == 0 && use == GP_CERTIFICATE_CODE_SIGNING))
             return gp_refuse(error, "certificate-usage", "%s is not meant for signing code",
                 i == 0 ? "the signer's certificate" : "a CA of the chain");
     return TRUE;

@@ -7,7 +7,7 @@
 
 typedef enum {
     GP_CERTIFICATE_CODE_SIGNING, /* the signer's must say so, and no CA above it may say otherwise */
-    GP_CERTIFICATE_ANY_USE,      /* private PKIs, whose certificates often have no extended key usage */
+    GP_CERTIFICATE_UNRESTRICTED, /* nor may the signer's, which need not say so: private PKIs seldom do */
 } GpCertificateUse;
 
 /* TRUE if @leaf is a signer's certificate, no CA's, that one of @authorities (GpTrustedAuthority*) vouches for: one in

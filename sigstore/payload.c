@@ -99,6 +99,7 @@ static gboolean read_payload(GBytes *payload, const Grammar *grammar, GpSignatur
 GpSignatureFacts *gp_payload_parse(GBytes *payload, GpPayloadKind kind, const char *signer, GError **error)
 {
     GpSignatureFacts *facts = g_new0(GpSignatureFacts, 1);
+    facts->kind = kind == GP_PAYLOAD_COSIGN ? GP_SIGNATURE_COSIGN : GP_SIGNATURE_SIMPLE;
     facts->timestamp = -1;
     facts->signer = g_strdup(signer);
     g_autoptr(GError) problem = NULL;
