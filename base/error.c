@@ -47,6 +47,15 @@ gboolean gp_error_code_from_name(const char *name, GpErrorCode *code)
     return FALSE;
 }
 
+#define INTEGRITY "(integrity: what the disk gives is not what was written, or cannot be read)"
+
+/* What reading a sector with a wrong tag comes to: dm-crypt says EILSEQ, filesystems make EIO of it. EBADMSG and
+ * EUCLEAN are ext4's and XFS's own checksums and structures. */
+static gboolean is_integrity(int err)
+{
+    return err == EIO || err == EILSEQ || err == EBADMSG || err == EUCLEAN;
+}
+
 void gp_set_errno(GError **error, int err, const char *format, ...)
 {
     va_list arguments;
@@ -55,7 +64,18 @@ void gp_set_errno(GError **error, int err, const char *format, ...)
     va_end(arguments);
 
     GpErrorCode code = err == ENOSPC || err == EDQUOT || err == ENOMEM ? GP_ERROR_SPACE : GP_ERROR_INTERNAL;
-    g_set_error(error, GP_ERROR, code, "%s: %s", context, g_strerror(err));
+    g_autofree char *text = gp_errno_text(err);
+    g_set_error(error, GP_ERROR, is_integrity(err) ? GP_ERROR_DIGEST : code, "%s: %s", context, text);
+}
+
+char *gp_errno_text(int err)
+{
+    return g_strconcat(g_strerror(err), is_integrity(err) ? " " INTEGRITY : "", NULL);
+}
+
+gboolean gp_error_is_integrity(const GError *error)
+{
+    return gp_error_code(error) == GP_ERROR_DIGEST && strstr(error->message, INTEGRITY);
 }
 
 void gp_error_split(const GError *error, char **message, char **hint)

@@ -51,13 +51,20 @@ GpErrorCode gp_error_code(const GError *error);
 /* The code whose JSON name is @name, e.g. from a worker's report; FALSE (and @code untouched) if there is none. */
 gboolean gp_error_code_from_name(const char *name, GpErrorCode *code);
 
-/* Sets @error from errno value @err with the context @format…: ENOSPC and EDQUOT become SPACE, ENOMEM SPACE, EINTR and
- * ETIMEDOUT keep to INTERNAL like all others. The text of @err is appended. */
+/* Sets @error from errno value @err with the context @format…: ENOSPC, EDQUOT and ENOMEM become SPACE, what a disk that
+ * was tampered with comes to (EIO, EILSEQ, EBADMSG, EUCLEAN) DIGEST, all others INTERNAL. gp_errno_text() is appended.
+ */
 void gp_set_errno(GError **error, int err, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
+/* The text of @err; behind that of a disk's error stands "(integrity: …)". Owned by the caller. */
+char *gp_errno_text(int err);
+
+/* Is it such an error of a disk? */
+gboolean gp_error_is_integrity(const GError *error);
+
 /* Turns a foreign error (GIO's from libostree, say) into ours with the context @format…; consumes *@foreign and leaves
- * it NULL. G_IO_ERROR_NO_SPACE becomes SPACE, G_IO_ERROR_CANCELLED CANCELLED, NOT_FOUND NOT_FOUND, the rest @otherwise.
- */
+ * it NULL. G_IO_ERROR_NO_SPACE becomes SPACE, G_IO_ERROR_CANCELLED CANCELLED, NOT_FOUND NOT_FOUND, an error of
+ * the disk DIGEST as with gp_set_errno(), the rest @otherwise. */
 void gp_propagate_foreign(GError **error, GError **foreign, GpErrorCode otherwise, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
 

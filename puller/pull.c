@@ -386,7 +386,7 @@ static gboolean get_layers(GpPull *pull, GError **error)
     g_mutex_lock(&pull->lock);
     pull->jobs = jobs;
     g_mutex_unlock(&pull->lock);
-    if (options->volume.device && !gp_puller_open_volume(options, pull->resources, FALSE, NULL, error))
+    if (!gp_puller_prepare_storage(options, pull->resources, error))
         return FALSE;
     pull->store = gp_store_open(options->store, GP_STORE_WRITE, options->allow_unencrypted_store, error);
     if (!pull->store)
@@ -544,6 +544,8 @@ static GpPullState step(GpPull *pull, GError **error)
 /* Makes @failure the result; what broke because we ourselves stopped the workers is not the story to tell. */
 static gboolean fail(GpPull *pull, GError *failure, GError **error)
 {
+    if (gp_error_is_integrity(failure))
+        gp_puller_distrust_store(pull->options);
     if (failure->code != GP_ERROR_CANCELLED && gp_cancelled(NULL)) {
         g_clear_error(&failure);
         (void) gp_cancelled(&failure);

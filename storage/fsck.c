@@ -30,6 +30,13 @@ static void G_GNUC_PRINTF(2, 3) report(GPtrArray *problems, const char *format, 
     va_end(arguments);
 }
 
+/* @path, @what and errno, which names integrity where the disk is to blame. */
+static void report_errno(const Check *check, const char *path, const char *what)
+{
+    g_autofree char *text = gp_errno_text(errno);
+    report(check->problems, "layer %s: %s: %s: %s", check->name, path, what, text);
+}
+
 /* ---- layer directories */
 
 static void check_links(Check *check, const char *path, const struct stat *st, const GpInode *inode)
@@ -68,14 +75,14 @@ static void check_extra(Check *check, int fd, const char *path, const GpNode *no
     if (dir)
         closedir(dir);
     else
-        report(check->problems, "layer %s: %s: cannot be read: %s", check->name, path, g_strerror(errno));
+        report_errno(check, path, "cannot be read");
 }
 
 static void check_children(Check *check, int dirfd, const char *name, const char *path, const GpNode *node)
 {
     GP_AUTOFD int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
-        report(check->problems, "layer %s: %s: cannot be opened: %s", check->name, path, g_strerror(errno));
+        report_errno(check, path, "cannot be opened");
         return;
     }
     check_extra(check, fd, path, node);
@@ -96,7 +103,7 @@ static void check_node(Check *check, int dirfd, const char *path, const GpNode *
     const char *name = *node->name ? node->name : ".";
     struct stat st;
     if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-        report(check->problems, "layer %s: %s: is missing", check->name, path);
+        report_errno(check, path, errno == ENOENT ? "is missing" : "cannot be looked at");
         return;
     }
     g_autofree char *difference = gp_fsck_entry(dirfd, name, &st, node->inode);

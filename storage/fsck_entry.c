@@ -6,12 +6,20 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/digest.h"
 #include "base/io.h"
 #include "base/limits.h"
 #include "storage/object.h"
 
 #define OPAQUE "trusted.overlay.opaque"
+
+/* "@what: " and errno, which names integrity where the disk is to blame. */
+static char *describe_errno(const char *what)
+{
+    g_autofree char *text = gp_errno_text(errno);
+    return g_strconcat(what, ": ", text, NULL);
+}
 
 static char *check_attributes(const struct stat *st, const GpInode *inode)
 {
@@ -53,7 +61,7 @@ static char *check_xattrs(const char *path, const GpInode *inode)
     guint found = 0;
     gboolean opaque = FALSE;
     if (size < 0)
-        return g_strdup_printf("its extended attributes cannot be listed: %s", g_strerror(errno));
+        return describe_errno("its extended attributes cannot be listed");
     for (const char *name = names; name < names + size; name += strlen(name) + 1) {
         ssize_t length = lgetxattr(path, name, value, GP_LIMIT_XATTR_VALUE);
         if (g_str_equal(name, OPAQUE)) {
@@ -86,7 +94,7 @@ static char *check_content(int dirfd, const char *name, const GpInode *inode)
 {
     GP_AUTOFD int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return g_strdup_printf("cannot be opened: %s", g_strerror(errno));
+        return describe_errno("cannot be opened");
     g_autoptr(GpHasher) hasher = gp_object_hasher_new(inode->uid, inode->gid, inode->mode, "", inode->xattrs);
     g_autofree guint8 *buffer = g_malloc(GP_LIMIT_FRAME_DATA);
     for (;;) {
@@ -105,7 +113,7 @@ static char *check_target(int dirfd, const char *name, const GpInode *inode)
     char target[GP_LIMIT_LINK_TARGET + 2];
     ssize_t length = readlinkat(dirfd, name, target, sizeof target - 1);
     if (length < 0)
-        return g_strdup_printf("cannot be read: %s", g_strerror(errno));
+        return describe_errno("cannot be read");
     target[length] = '\0';
     return g_strcmp0(target, inode->symlink) == 0 ? NULL : g_strdup("points elsewhere");
 }

@@ -170,11 +170,19 @@ static gboolean is_open(const char *store)
     return mapping && is_mounted(mapping, store);
 }
 
+/* While it was closed, the disk was the host's alone: gp_store_verify_layer()'s notes count no more. */
+static void forget_verified(const char *runtime_dir)
+{
+    g_autofree char *verified = g_build_filename(runtime_dir, "verified", NULL);
+    (void) gp_remove_tree(AT_FDCWD, verified, NULL);
+}
+
 /* Under the lock: *@timings is NULL if it was open before. */
-static gboolean ensure_open(const GpVolumeRequest *request, json_t **timings, GError **error)
+static gboolean ensure_open(const GpVolumeRequest *request, const char *runtime_dir, json_t **timings, GError **error)
 {
     if (is_open(request->mountpoint))
         return prove(&request->config, request->mountpoint, error);
+    forget_verified(runtime_dir);
     g_autoptr(json_t) answer = ask_helper(request, error);
     if (!answer)
         return FALSE;
@@ -196,7 +204,7 @@ gboolean gp_volume_open(const GpVolumeConfig *config, const char *store, const c
     GP_AUTOFD int lock = take_lock(runtime_dir, error);
     const GpVolumeRequest request = {
         .config = *config, .discard = discard, .mountpoint = (char *) (guintptr) store, .key = key};
-    if (lock < 0 || !ensure_open(&request, &timings, error))
+    if (lock < 0 || !ensure_open(&request, runtime_dir, &timings, error))
         return FALSE;
     if (report) {
         *report = gp_volume_status(store);

@@ -56,8 +56,27 @@ static void errno_keeps_its_meaning(void)
     g_autoptr(GError) full = NULL, other = NULL;
     gp_set_errno(&full, EDQUOT, "f");
     g_assert_error(full, GP_ERROR, GP_ERROR_SPACE);
-    gp_set_errno(&other, EIO, "f");
+    gp_set_errno(&other, ENOTDIR, "f");
     g_assert_error(other, GP_ERROR, GP_ERROR_INTERNAL);
+    g_assert_cmpstr(other->message, ==, "f: Not a directory");
+    g_assert_false(gp_error_is_integrity(other));
+}
+
+static void errors_of_the_disk_name_integrity(void)
+{
+    static const int numbers[] = {EIO, EILSEQ, EBADMSG, EUCLEAN};
+    for (gsize i = 0; i < G_N_ELEMENTS(numbers); i++) {
+        g_autoptr(GError) error = NULL;
+        gp_set_errno(&error, numbers[i], "f");
+        g_assert_error(error, GP_ERROR, GP_ERROR_DIGEST);
+        g_assert_nonnull(strstr(error->message, "(integrity: what the disk gives is not what was written"));
+        g_assert_true(gp_error_is_integrity(error));
+    }
+    g_autoptr(GError) told = NULL;
+    GError *foreign = g_error_new_literal(G_IO_ERROR, G_IO_ERROR_FAILED, "fsetxattr: Input/output error");
+    gp_propagate_foreign(&told, &foreign, GP_ERROR_INTERNAL, "writing");
+    g_assert_error(told, GP_ERROR, GP_ERROR_DIGEST);
+    g_assert_true(gp_error_is_integrity(told));
 }
 
 static void hint_is_behind_the_first_newline(void)
@@ -100,6 +119,7 @@ int main(int argc, char **argv)
     g_test_add_func("/base/error/codes-have-their-statuses-and-names", codes_have_their_statuses_and_names);
     g_test_add_func("/base/error/foreign-errors-become-ours", foreign_errors_become_ours);
     g_test_add_func("/base/error/errno-keeps-its-meaning", errno_keeps_its_meaning);
+    g_test_add_func("/base/error/disk-errors-name-integrity", errors_of_the_disk_name_integrity);
     g_test_add_func("/base/error/hint-is-behind-the-first-newline", hint_is_behind_the_first_newline);
     g_test_add_func("/base/error/escape-shows-what-terminals-would-obey", escape_shows_what_terminals_would_obey);
     return g_test_run();

@@ -93,12 +93,40 @@ static void test_stack(gconstpointer data)
     g_assert_nonnull(strstr(error->message, "--allow-unencrypted-store"));
 }
 
+/* Only dm-crypt that lies on dm-integrity alone will do. */
+static void test_integrity(void)
+{
+    static const struct {
+        const char *devices;
+        gboolean good;
+    } rows[] = {
+        {"sda:: dm-0:CRYPT-INTEGRITY-0123-x_dif:sda dm-1:CRYPT-LUKS2-0123-x:dm-0", TRUE},
+        {"sda:: dm-0:CRYPT-SUBDEV-0123-x_dif:sda dm-1:CRYPT-LUKS2-0123-x:dm-0", TRUE},
+        {"sda:: dm-0:CRYPT-INTEGRITY-1-a:sda dm-1:CRYPT-LUKS2-1-x:dm-0 dm-2:LVM-x:dm-1", TRUE},
+        {"sda:: dm-0:CRYPT-LUKS2-0123-x:sda", FALSE},
+        {"sda:: dm-0:CRYPT-PLAIN-x:sda", FALSE},
+        {"sda:: sdb:: dm-0:CRYPT-INTEGRITY-1-a:sda dm-1:CRYPT-LUKS2-1-x:dm-0,sdb", FALSE},
+        {"sda:: sdb:: dm-0:CRYPT-INTEGRITY-1-a:sda dm-1:CRYPT-LUKS2-1-x:dm-0 dm-2:CRYPT-LUKS2-2-y:sdb md0::dm-1,dm-2",
+            FALSE},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *sysfs = make_sysfs(rows[i].devices);
+        gboolean good = gp_encrypted_device(sysfs, 9, 1, TRUE, &error);
+        g_assert_true(gp_remove_tree(AT_FDCWD, sysfs, NULL));
+        g_assert_true(good == rows[i].good);
+        g_assert_true(
+            good || strstr(error->message, "which is encrypted without integrity (no dm-integrity below it)"));
+    }
+}
+
 static void test_no_device(void)
 {
     g_autofree char *sysfs = make_sysfs("sda::");
     g_autoptr(GError) anonymous = NULL;
     g_autoptr(GError) unknown = NULL;
-    gboolean encrypted = gp_encrypted_device(sysfs, 0, 43, FALSE, &anonymous) || gp_encrypted_device(sysfs, 9, 2, FALSE, &unknown);
+    gboolean encrypted =
+        gp_encrypted_device(sysfs, 0, 43, FALSE, &anonymous) || gp_encrypted_device(sysfs, 9, 2, FALSE, &unknown);
     g_assert_true(gp_remove_tree(AT_FDCWD, sysfs, NULL));
     g_assert_false(encrypted);
     g_assert_error(anonymous, GP_ERROR, GP_ERROR_UNSUPPORTED);
@@ -146,6 +174,7 @@ int main(int argc, char **argv)
             g_strdup_printf("/storage/encrypted/%s/%s", cases[i].reason ? "refused" : "accepted", cases[i].name);
         g_test_add_data_func(name, GSIZE_TO_POINTER(i), test_stack);
     }
+    g_test_add_func("/storage/encrypted/integrity", test_integrity);
     g_test_add_func("/storage/encrypted/refused/no-block-device", test_no_device);
     g_test_add_func("/storage/encrypted/refused/stack-without-end", test_deep_stack);
     g_test_add_func("/storage/encrypted/refused/real-proc", test_real);
