@@ -49,6 +49,8 @@
 #define GP_LIMIT_INDEX_ENTRIES 1024
 #define GP_LIMIT_INDEX_DEPTH 2
 #define GP_LIMIT_BLOB (64 * GP_GIB)
+#define GP_LIMIT_IMAGE_BYTES (1024 * GP_GIB) /* of content, all layers together */
+#define GP_LIMIT_IMAGE_ENTRIES 16000000
 
 /* One layer, as unpacked. */
 #define GP_LIMIT_LAYER_BYTES (256 * GP_GIB)

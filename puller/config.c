@@ -50,6 +50,7 @@ static const GpSettingKey own_keys[] = {
     {"max_pulls", GP_SETTING_MAX_PULLS, GP_FORM_COUNT},
     {"timeout", GP_SETTING_TIMEOUT, GP_FORM_COUNT},
     {"rw_size", GP_SETTING_RW_SIZE, GP_FORM_SIZE},
+    {"limits", GP_SETTING_LIMITS, GP_FORM_LIMITS},
     {"store_low_water", GP_SETTING_LOW_WATER, GP_FORM_SPACE},
     {"store_high_water", GP_SETTING_HIGH_WATER, GP_FORM_SPACE},
     {"allow_unencrypted_store", GP_SETTING_UNENCRYPTED, GP_FORM_BOOLEAN},

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/ttrpc.h"
+#include "puller/config_limits.h"
 #include "puller/fetch_protocol.h"
 #include "puller/resource.h"
 
@@ -30,6 +31,7 @@ static const struct {
     [GP_SETTING_MAX_PULLS] = {"max_pulls", G_STRUCT_OFFSET(GpPullOptions, max_pulls), GP_LIMIT_PARALLEL},
     [GP_SETTING_TIMEOUT] = {"timeout", G_STRUCT_OFFSET(GpPullOptions, timeout), MAX_TIMEOUT},
     [GP_SETTING_RW_SIZE] = {"rw_size", -1},
+    [GP_SETTING_LIMITS] = {"limits", -1},
     [GP_SETTING_LOW_WATER] = {"store_low_water", G_STRUCT_OFFSET(GpPullOptions, low_water)},
     [GP_SETTING_HIGH_WATER] = {"store_high_water", G_STRUCT_OFFSET(GpPullOptions, high_water)},
     [GP_SETTING_UNENCRYPTED] = {"allow_unencrypted_store", G_STRUCT_OFFSET(GpPullOptions, allow_unencrypted_store)},
@@ -315,6 +317,8 @@ static gboolean set_value(
         return TRUE;
     case GP_FORM_SIZE:
         return set_size(options, value, place, error);
+    case GP_FORM_LIMITS:
+        return gp_limits_set(&options->limits, value, place, error);
     case GP_FORM_SPACE:
         return set_space(options, key, value, place, error);
     case GP_FORM_MEASUREMENT:
@@ -427,6 +431,8 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
         return json_integer(options->timeout);
     case GP_SETTING_RW_SIZE:
         return describe_size(&options->rw);
+    case GP_SETTING_LIMITS:
+        return gp_limits_describe(&options->limits);
     case GP_SETTING_LOW_WATER:
         return describe_space(&options->low_water);
     case GP_SETTING_HIGH_WATER:

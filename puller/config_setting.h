@@ -21,6 +21,7 @@ typedef enum {
     GP_SETTING_MAX_PULLS,
     GP_SETTING_TIMEOUT,
     GP_SETTING_RW_SIZE,
+    GP_SETTING_LIMITS,
     GP_SETTING_LOW_WATER,
     GP_SETTING_HIGH_WATER,
     GP_SETTING_UNENCRYPTED,
@@ -58,7 +59,8 @@ typedef enum {
     GP_FORM_COUNT_CAPPED, /* the same, more counts as the ceiling */
     GP_FORM_BOOLEAN,
     GP_FORM_SIZE,
-    GP_FORM_SPACE, /* of a filesystem: bytes or percent */
+    GP_FORM_LIMITS, /* a section of its own */
+    GP_FORM_SPACE,  /* of a filesystem: bytes or percent */
     GP_FORM_MEASUREMENT,
     GP_FORM_DEVICE,      /* absolute path or PARTLABEL=name */
     GP_FORM_BYTES,       /* "4G", or a number */

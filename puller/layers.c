@@ -25,9 +25,11 @@ typedef struct {
     GpSource *source;
     GpStore *store;
     const GpKeyProviders *providers;
+    const GpLayerLimits *limits;
     GMutex lock;
-    GError *error; /* the first failure; under the lock */
-    gint failed;   /* atomic: others stop as soon as they see it */
+    guint64 bytes, entries; /* of all layers that are finished; under the lock */
+    GError *error;          /* the first failure; under the lock */
+    gint failed;            /* atomic: others stop as soon as they see it */
 } Batch;
 
 /* The way of one blob from its stream into the unpack worker: hashed, and decrypted, here, by the puller, whatever the
@@ -222,8 +224,9 @@ static gboolean unpack(
     GThread *feeder = g_thread_new("feed", feed_thread, &feed);
     GpLayerTarget target = {.objects_fd = gp_store_objects_fd(batch->store),
         .root_fd = gp_staging_root_fd(job->staging),
-        .max_bytes = GP_LIMIT_LAYER_BYTES,
-        .max_entries = GP_LIMIT_LAYER_ENTRIES,
+        .max_bytes = MIN(gp_layer_limits_bytes(batch->limits, job->descriptor->size), batch->limits->image_bytes),
+        .max_entries = MIN(batch->limits->layer_entries, batch->limits->image_entries),
+        .limits = batch->limits,
         .stopped = is_stopped,
         .stopped_data = batch};
     GpLayerProgress progress = {0};
@@ -328,6 +331,35 @@ static gboolean find_or_begin(Batch *batch, GpLayerJob *job, gboolean *already, 
     }
 }
 
+static gboolean over_limit(const char *what, guint64 limit, GError **error)
+{
+    g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "%s: more than %" G_GUINT64_FORMAT, what, limit);
+    return FALSE;
+}
+
+/* Adds a finished layer to the image's sums. A stored one came in under limits that may have been others. */
+static gboolean account(Batch *batch, const GpLayerJob *job, guint64 bytes, guint64 entries, GError **error)
+{
+    const GpLayerLimits *limits = batch->limits;
+    if (bytes > gp_layer_limits_bytes(limits, job->descriptor->size))
+        return over_limit("layer_bytes", gp_layer_limits_bytes(limits, job->descriptor->size), error);
+    if (entries > limits->layer_entries)
+        return over_limit("layer_entries", limits->layer_entries, error);
+    g_mutex_lock(&batch->lock);
+    guint64 all_bytes = batch->bytes += bytes, all_entries = batch->entries += entries;
+    g_mutex_unlock(&batch->lock);
+    if (all_bytes > limits->image_bytes)
+        return over_limit("image_bytes", limits->image_bytes, error);
+    return all_entries <= limits->image_entries || over_limit("image_entries", limits->image_entries, error);
+}
+
+static gboolean account_stored(Batch *batch, const GpLayerJob *job, GError **error)
+{
+    guint64 bytes, entries;
+    return gp_store_layer_counts(batch->store, &job->descriptor->digest, &bytes, &entries, error) &&
+           account(batch, job, bytes, entries, error);
+}
+
 static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
 {
     g_autoptr(GpLayerKey) key = NULL;
@@ -342,7 +374,7 @@ static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
     if (!find_or_begin(batch, job, &already, error))
         return FALSE;
     if (already) {
-        if (!check_stored(batch, job, proof, error))
+        if (!check_stored(batch, job, proof, error) || !account_stored(batch, job, error))
             return FALSE;
         g_atomic_int_set(&job->state, GP_LAYER_REUSED);
         return TRUE;
@@ -353,6 +385,10 @@ static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
     GpLayerTree *tree = NULL;
     if (!stream || !unpack(batch, job, stream, key, &tree, error))
         return FALSE;
+    if (!account(batch, job, job->unpacked, job->entries, error)) {
+        gp_layer_tree_free(tree);
+        return FALSE;
+    }
     if (proof)
         gp_staging_bind_key(job->staging, proof);
     GpCompression compression;
@@ -389,12 +425,12 @@ static gint bigger_first(gconstpointer a, gconstpointer b, gpointer unused)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-gboolean gp_layers_pull(
-    GpSource *source, GpStore *store, const GpKeyProviders *providers, GPtrArray *jobs, guint parallel, GError **error)
+gboolean gp_layers_pull(GpSource *source, GpStore *store, GPtrArray *jobs, const GpLayersHow *how, GError **error)
 {
-    Batch batch = {.source = source, .store = store, .providers = providers};
+    Batch batch = {.source = source, .store = store, .providers = how->providers, .limits = how->limits};
     g_mutex_init(&batch.lock);
-    GThreadPool *pool = g_thread_pool_new(run_job, &batch, (gint) CLAMP(parallel, 1, GP_LIMIT_PARALLEL), TRUE, NULL);
+    GThreadPool *pool =
+        g_thread_pool_new(run_job, &batch, (gint) CLAMP(how->parallel, 1, GP_LIMIT_PARALLEL), TRUE, NULL);
     g_thread_pool_set_sort_function(pool, bigger_first, NULL);
     for (guint i = 0; i < jobs->len; i++)
         g_thread_pool_push(pool, jobs->pdata[i], NULL);

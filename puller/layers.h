@@ -7,6 +7,7 @@
 #include "puller/key_provider.h"
 #include "puller/manifest.h"
 #include "puller/source.h"
+#include "storage/layer_limits.h"
 #include "storage/store.h"
 
 typedef enum {
@@ -33,11 +34,15 @@ void gp_layer_job_free(GpLayerJob *job);
  * that occurs twice with different diffIDs is refused: DIGEST. */
 GPtrArray *gp_layers_plan(const GpManifest *manifest, const GpImageConfig *config, GError **error);
 
-/* Gets all @jobs, at most @parallel at a time, the biggest first. The key of an encrypted layer is unwrapped by
- * @providers before its blob is asked for, also when the store has the layer: having it is no right to it. @providers
- * may be NULL if no layer is encrypted. On failure the first failed layer's error; what other
- * layers had finished stays in their jobs. Errors: DIGEST (bytes are not what the manifest or configuration names), and
- * KEY (a layer's key cannot be had, or is another one), those of
- * source and storage. */
-gboolean gp_layers_pull(
-    GpSource *source, GpStore *store, const GpKeyProviders *providers, GPtrArray *jobs, guint parallel, GError **error);
+typedef struct {
+    const GpKeyProviders *providers; /* NULL if no layer is encrypted */
+    const GpLayerLimits *limits;
+    guint parallel; /* layers at the same time */
+} GpLayersHow;
+
+/* Gets all @jobs, the biggest first. The key of an encrypted layer is unwrapped by
+ * how->providers before its blob is asked for, also when the store has the layer: having it is no right to it. On
+ * failure the first failed layer's error; what other layers had finished stays in their jobs. Errors: DIGEST (bytes are
+ * not what the manifest or configuration names), and LIMIT (of a layer, or of all together), KEY (a layer's key cannot
+ * be had, or is another one), those of source and storage. */
+gboolean gp_layers_pull(GpSource *source, GpStore *store, GPtrArray *jobs, const GpLayersHow *how, GError **error);

@@ -16,6 +16,7 @@ GpPullOptions *gp_pull_options_new(void)
     options->timeout = GP_DEFAULT_TIMEOUT;
     options->max_parallel = GP_DEFAULT_PARALLEL;
     options->max_pulls = GP_DEFAULT_PARALLEL;
+    gp_layer_limits_init(&options->limits);
     options->low_water.percent = GP_DEFAULT_LOW_WATER_PERCENT;
     options->high_water.percent = GP_DEFAULT_HIGH_WATER_PERCENT;
     options->rw.rw_percent = GP_DEFAULT_RW_PERCENT;

@@ -7,6 +7,7 @@
 #include "puller/manifest.h"
 #include "puller/measure.h"
 #include "puller/room.h"
+#include "storage/layer_limits.h"
 #include "storage/rootfs.h"
 #include "storage/volume.h"
 
@@ -26,11 +27,11 @@ typedef struct {
     char *platform; /* NULL: this machine */
     char **plain_http;
     char *cert_dir;
-    char *extra_roots;       /* further CA certificates, PEM; NULL */
-    char *cdh_socket;        /* of the confidential-data-hub: kbs:// resources */
-    char *resource_endpoint; /* REST service to ask where that socket does not exist */
+    char *extra_roots;         /* further CA certificates, PEM; NULL */
+    char *cdh_socket;          /* of the confidential-data-hub: kbs:// resources */
+    char *resource_endpoint;   /* REST service to ask where that socket does not exist */
     char *key_provider_config; /* of ocicrypt: which key provider is asked where; NULL: all at cdh_socket */
-    char *agent_socket;      /* of the attestation agent */
+    char *agent_socket;        /* of the attestation agent */
     GpMeasureMode measurement;
     char **bundle_roots; /* a bundle must lie below one of them; NULL: anywhere */
     char *unsupported;   /* what the configuration wants and registry clients of ours cannot do; NULL */
@@ -39,8 +40,9 @@ typedef struct {
     guint max_parallel;
     guint max_pulls; /* guest-pulld's: pulls at the same time */
     GpRootfsLimits rw;
+    GpLayerLimits limits;
     GpSpace low_water, high_water; /* free space in the store: see puller/room.h */
-    GpVolumeConfig volume; /* without a device: the store lies where it lies */
+    GpVolumeConfig volume;         /* without a device: the store lies where it lies */
     gboolean allow_unencrypted_store;
     gboolean verbose;
 } GpPullOptions;

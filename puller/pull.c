@@ -378,6 +378,11 @@ static guint64 missing_bytes(const GpPull *pull)
 static gboolean get_layers(GpPull *pull, GError **error)
 {
     const GpPullOptions *options = pull->options;
+    if (pull->manifest->layers->len > options->limits.image_layers) {
+        g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "image_layers: %u, at most %" G_GUINT64_FORMAT " may be",
+            pull->manifest->layers->len, options->limits.image_layers);
+        return FALSE;
+    }
     if (!get_config(pull, error) || !find_key_providers(pull, error))
         return FALSE;
     GPtrArray *jobs = gp_layers_plan(pull->manifest, pull->config, error);
@@ -398,7 +403,9 @@ static gboolean get_layers(GpPull *pull, GError **error)
         return FALSE;
     gp_room_make(pull->store, &options->low_water, &options->high_water, options->runtime_dir, missing_bytes(pull));
     g_autoptr(GError) failure = NULL;
-    if (gp_layers_pull(pull->source, pull->store, pull->providers, jobs, options->max_parallel, &failure))
+    const GpLayersHow how = {
+        .providers = pull->providers, .limits = &options->limits, .parallel = options->max_parallel};
+    if (gp_layers_pull(pull->source, pull->store, jobs, &how, &failure))
         return TRUE;
     keep_finished_layers(pull, failure);
     g_propagate_error(error, g_steal_pointer(&failure));

@@ -239,15 +239,19 @@ static gboolean take_entry(Writer *writer, const guint8 *payload, gsize length, 
     g_autoptr(GpEntry) entry = gp_entry_decode(payload, length, error);
     if (!entry)
         return FALSE;
+    const GpLayerLimits *limits = writer->target->limits;
+    if (limits && !gp_layer_limits_check_entry(limits, entry, error))
+        return FALSE;
     guint64 size = entry->hardlink ? 0 : entry->size;
+    guint64 max_metadata = limits ? limits->layer_metadata : GP_LIMIT_LAYER_METADATA;
     if (++writer->entries > writer->target->max_entries)
         return over_limit("entries", writer->target->max_entries, error);
     if (size > writer->target->max_bytes - writer->bytes)
         return over_limit("bytes of content", writer->target->max_bytes, error);
     writer->bytes += size;
     writer->metadata += metadata_size(entry);
-    if (writer->metadata > GP_LIMIT_LAYER_METADATA)
-        return over_limit("bytes of link targets and extended attributes", GP_LIMIT_LAYER_METADATA, error);
+    if (writer->metadata > max_metadata)
+        return over_limit("bytes of link targets and extended attributes", max_metadata, error);
     if (!put_entry(writer, entry, error))
         return FALSE;
     if (writer->disk.tree->entries > writer->target->max_entries)

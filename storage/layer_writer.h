@@ -18,6 +18,7 @@
 #include <glib.h>
 
 #include "base/digest.h"
+#include "storage/layer_limits.h"
 #include "storage/layer_tree.h"
 
 typedef struct {
@@ -25,6 +26,7 @@ typedef struct {
     int root_fd;       /* an empty directory of ours: becomes the layer's root */
     guint64 max_bytes; /* of unpacked content; GP_LIMIT_LAYER_BYTES at most */
     guint64 max_entries;
+    const GpLayerLimits *limits; /* of single entries, and metadata; NULL: those of base/limits.h alone */
     /* Asked now and then during long work without input (a hole); TRUE: give up. NULL: never. */
     gboolean (*stopped)(gpointer data);
     gpointer stopped_data;

@@ -41,6 +41,8 @@ gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *
  * Errors: NOT_FOUND, INTERNAL. */
 gboolean gp_store_layer_key_proof(GpStore *store, const GpDigest *blob, char **proof, GError **error);
 
+/* Content bytes and entries of the layer as recorded. Errors: NOT_FOUND, INTERNAL. */
+gboolean gp_store_layer_counts(GpStore *store, const GpDigest *blob, guint64 *bytes, guint64 *entries, GError **error);
 /* The blob's size, and what gp_staging_set_form() recorded (the caller's; NULL: nothing). Errors: NOT_FOUND, INTERNAL.
  */
 gboolean gp_store_layer_form(GpStore *store, const GpDigest *blob, guint64 *size, char **form, GError **error);

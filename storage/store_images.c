@@ -142,18 +142,26 @@ static gboolean load_layer(GpStore *store, const GpDigest *blob, GVariant **meta
 
 guint64 gp_store_layer_bytes(GpStore *store, const GpDigest *blob)
 {
-    GpDigest diff_id;
-    guint64 bytes = 0;
-    g_autoptr(GVariant) metadata = NULL;
-    if (load_layer(store, blob, &metadata, &diff_id, NULL))
-        (void) g_variant_lookup(metadata, GP_META_BYTES, "t", &bytes);
-    return bytes;
+    guint64 bytes = 0, entries = 0;
+    return gp_store_layer_counts(store, blob, &bytes, &entries, NULL) ? bytes : 0;
 }
 
 gboolean gp_store_layer_diff_id(GpStore *store, const GpDigest *blob, GpDigest *diff_id, GError **error)
 {
     g_autoptr(GVariant) metadata = NULL;
     return load_layer(store, blob, &metadata, diff_id, error);
+}
+
+gboolean gp_store_layer_counts(GpStore *store, const GpDigest *blob, guint64 *bytes, guint64 *entries, GError **error)
+{
+    GpDigest diff_id;
+    g_autoptr(GVariant) metadata = NULL;
+    *bytes = *entries = 0;
+    if (!load_layer(store, blob, &metadata, &diff_id, error))
+        return FALSE;
+    (void) g_variant_lookup(metadata, GP_META_BYTES, "t", bytes);
+    (void) g_variant_lookup(metadata, GP_META_ENTRIES, "t", entries);
+    return TRUE;
 }
 
 gboolean gp_store_layer_form(GpStore *store, const GpDigest *blob, guint64 *size, char **form, GError **error)
