@@ -183,10 +183,12 @@ static gboolean put_whiteout(Writer *writer, const char *name, const GpEntry *en
 /* AUFS's own bookkeeping, in archives of very old builders: no part of the layer. */
 static gboolean is_aufs(const char *path)
 {
-    for (const char *part = path; part; part = strchr(part, '/')) {
-        part += *part == '/';
-        if (g_str_has_prefix(part, AUFS_PREFIX) && strcmp(part, OPAQUE_NAME) != 0)
+    for (const char *part = path; *part; part += strspn(part, "/")) {
+        gsize length = strcspn(part, "/");
+        gboolean opaque = length == strlen(OPAQUE_NAME) && strncmp(part, OPAQUE_NAME, length) == 0;
+        if (g_str_has_prefix(part, AUFS_PREFIX) && !opaque)
             return TRUE;
+        part += length;
     }
     return FALSE;
 }

@@ -150,21 +150,33 @@ static gboolean read_entry(struct archive_entry *header, const GpUnpackHeader *e
 static gboolean bad_map(const GpEntry *entry, GError **error)
 {
     g_autofree char *shown = gp_escape(entry->path, -1, 256);
-    g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "entry \"%s\": content out of order or beyond its size", shown);
+    g_set_error(
+        error, GP_ERROR, GP_ERROR_INVALID, "entry \"%s\": content out of order, beyond its size or not there", shown);
     return FALSE;
 }
 
-static gboolean send_content(
-    struct archive *reader, Source *source, const GpEntry *entry, GpUnpackOutput *output, GError **error)
+/* All that the map of a sparse file says is stored; of any other file libarchive itself misses what is not there. */
+static guint64 mapped(struct archive_entry *header)
+{
+    la_int64_t offset, length;
+    guint64 total = 0;
+    (void) archive_entry_sparse_reset(header);
+    while (archive_entry_sparse_next(header, &offset, &length) == ARCHIVE_OK)
+        total += (guint64) length;
+    return total;
+}
+
+static gboolean send_content(struct archive *reader, struct archive_entry *header, Source *source, const GpEntry *entry,
+    GpUnpackOutput *output, GError **error)
 {
     const void *data;
     size_t length;
     la_int64_t offset;
-    guint64 at = 0;
+    guint64 at = 0, sent = 0, expected = mapped(header);
     for (;;) {
         int status = archive_read_data_block(reader, &data, &length, &offset);
         if (status == ARCHIVE_EOF)
-            return TRUE;
+            return sent < expected ? bad_map(entry, error) : TRUE;
         if (status != ARCHIVE_OK && status != ARCHIVE_WARN)
             return reader_failed(reader, source, error);
         if (length == 0)
@@ -175,6 +187,7 @@ static gboolean send_content(
         if (!gp_unpack_output_data(output, (guint64) offset, data, length, error))
             return FALSE;
         at = (guint64) offset + length;
+        sent += length;
     }
 }
 
@@ -195,7 +208,7 @@ static gboolean send_entry(
     const void *data = g_bytes_get_data(wire, &size);
     if (!gp_unpack_output_frame(output, GP_UNPACK_ENTRY, data, size, error))
         return FALSE;
-    return !S_ISREG(entry->mode) || send_content(reader, source, entry, output, error);
+    return !S_ISREG(entry->mode) || send_content(reader, header, source, entry, output, error);
 }
 
 static gboolean send_end(Source *source, GpUnpackOutput *output, GError **error)
