@@ -120,12 +120,28 @@ static gboolean check_coverage(
     return FALSE;
 }
 
+gboolean gp_requirement_admits(const GpRequirement *requirement, const GpCertificateIdentity *identity)
+{
+    static const GpSubjectType types[] = {
+        [GP_SAN_URI] = GP_SUBJECT_URI, [GP_SAN_EMAIL] = GP_SUBJECT_EMAIL, [GP_SAN_OTHER_NAME] = GP_SUBJECT_OTHER_NAME};
+    for (guint i = 0; identity && i < requirement->signers->len; i++)
+        if (gp_signer_rule_match(
+                requirement->signers->pdata[i], identity->issuer, types[identity->type], identity->san))
+            return TRUE;
+    return FALSE;
+}
+
 static gboolean check_facts(const Evaluation *evaluation, const GpRequirement *requirement,
     const GpCandidate *candidate, const GpSignatureFacts *facts, GError **error)
 {
     if (!gp_digest_equal(&facts->manifest_digest, &candidate->digest)) {
         g_autofree char *stated = gp_digest_to_string(&facts->manifest_digest);
         g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE, "digest-mismatch: it signs %s", stated);
+        return FALSE;
+    }
+    if (requirement->signers->len > 0 && !gp_requirement_admits(requirement, facts->identity)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE, "signer-mismatch: %s is none of those who may sign",
+            facts->signer ? facts->signer : "nobody");
         return FALSE;
     }
     if (!check_coverage(evaluation->request->subject, requirement, &facts->manifest_digest, error))

@@ -30,5 +30,9 @@ typedef struct {
 extern const GpEvaluator gp_evaluator_simple;   /* signedBy: puller/verify_simple.c */
 extern const GpEvaluator gp_evaluator_sigstore; /* sigstoreSigned, guest-pull/keyless: puller/verify_sigstore.c */
 
+/* TRUE if @identity (NULL: none) is one of those whom @requirement's "signers" name. An evaluator may ask earlier, for
+ * a better reason; the frame asks in any case. */
+gboolean gp_requirement_admits(const GpRequirement *requirement, const GpCertificateIdentity *identity);
+
 /* The bytes of @source, borrowed; fetched before any evaluator is asked. */
 GBytes *gp_policy_source_bytes(GpPolicySources *sources, const GpKeySource *source);
