@@ -100,27 +100,9 @@ static gpointer prepare(const GpRequirement *requirement, GpPolicySources *sourc
 
 /* ---- who may sign */
 
-static GpSubjectType subject_type(GpSanType type)
-{
-    switch (type) {
-    case GP_SAN_URI:
-        return GP_SUBJECT_URI;
-    case GP_SAN_EMAIL:
-        return GP_SUBJECT_EMAIL;
-    case GP_SAN_OTHER_NAME:
-        break;
-    }
-    return GP_SUBJECT_OTHER_NAME;
-}
-
 static gboolean admits(const GpCertificateIdentity *identity, gpointer data)
 {
-    const GpRequirement *requirement = data;
-    for (guint i = 0; i < requirement->signers->len; i++)
-        if (gp_signer_rule_match(
-                requirement->signers->pdata[i], identity->issuer, subject_type(identity->type), identity->san))
-            return TRUE;
-    return FALSE;
+    return gp_requirement_admits(data, identity);
 }
 
 static GpBundleRequest make_request(const GpRequirement *requirement, const Material *material)
