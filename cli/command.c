@@ -5,8 +5,8 @@
 const GpCommand gp_commands[] = {
     {"pull", "IMAGE --bundle DIR", "verify, store, mount DIR/rootfs; print the digest", 1, 1, gp_command_pull},
     {"verify", "IMAGE", "all up to the verdict; no layer is fetched", 1, 1, gp_command_verify},
-    {"verify-bundle", "OPTION… FILE|DIGEST", "a Sigstore bundle; see its own --help", 0, G_MAXUINT,
-        gp_command_verify_bundle, TRUE},
+    {"verify-bundle", "FILE|DIGEST", "a Sigstore bundle; see its own --help", 0, G_MAXUINT, gp_command_verify_bundle,
+        TRUE},
     {"umount", "DIR", "undo a pull's mount", 1, 1, gp_command_umount},
     {"ref", "IMAGE", "a reference normalized, and its policy scopes", 1, 1, gp_command_ref, TRUE},
     {"policy check", "FILE", "parse a policy strictly", 1, 1, gp_command_policy_check},

@@ -4,6 +4,7 @@
 _guest_pull_options=(--config= --policy= --bundle= --as= --identity= --registries-d= --authfile= --store= --platform= --plain-http=
     --cert-dir= --rw-size= --timeout= --max-parallel= --allow-unencrypted-store --older-than= --until-free= --quarantine --receipts
     --discard --json --quiet --verbose --version --help)
+_guest_pull_sigstore_options=(--bundle= --certificate-identity= --certificate-oidc-issuer= --key= --trusted-root= --staging --json --help)
 _guest_pulld_options=(--config= --listen= --upstream= --exec-upstream= --status= --guest-pull= --bundle-root= --pull-socket=
     --puller-option= --max-parallel= --timeout= --log-format= --verbose --version --help)
 
@@ -42,6 +43,15 @@ _guest_pull_value() {
         --listen | --status | --pull-socket) _guest_pull_reply "$2$3" "$2unix:" ;;
         --upstream) _guest_pull_reply "$2$3" "$2unix:" "$2none" ;;
         --as | --identity | --plain-http | --rw-size | --timeout | --max-parallel | --puller-option | --older-than | --until-free) ;;
+        *) return 1 ;;
+    esac
+}
+
+# verify-bundle's own, which the word before them turns on.
+_guest_pull_sigstore_value() {
+    case $1 in
+        --bundle | --key | --trusted-root) _guest_pull_paths -f "$2" "$3" ;;
+        --certificate-identity | --certificate-oidc-issuer) ;;
         *) return 1 ;;
     esac
 }
@@ -108,7 +118,15 @@ _guest_pull() {
     COMPREPLY=()
     _guest_pull_words
     current=${words[-1]} previous=${words[-2]}
-    if [[ $current == --*=* ]]; then
+    if ((${#words[@]} > 2)) && [[ ${words[1]} == verify-bundle ]]; then
+        if [[ $current == --*=* ]]; then
+            _guest_pull_sigstore_value "${current%%=*}" "${current%%=*}=" "${current#*=}"
+        elif [[ $current == -* ]]; then
+            _guest_pull_option "$current" "${_guest_pull_sigstore_options[@]}"
+        elif ! _guest_pull_sigstore_value "$previous" '' "$current"; then
+            _guest_pull_paths -f '' "$current"
+        fi
+    elif [[ $current == --*=* ]]; then
         _guest_pull_value "${current%%=*}" "${current%%=*}=" "${current#*=}"
     elif [[ $current == -* ]]; then
         _guest_pull_option "$current" "${_guest_pull_options[@]}"

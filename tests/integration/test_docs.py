@@ -34,7 +34,7 @@ def help_options(program):
 
 def help_commands():
     section = help_of("guest-pull").split("Commands:\n")[1].split("\n\n")[0]
-    names = [re.match(r"  ([a-z]+(?: [a-z]+)?)(?= [A-Z\[]| {2,})", line).group(1) for line in section.splitlines()]
+    names = [re.match(r"  ([a-z-]+(?: [a-z]+)?)(?= [A-Z\[]| {2,})", line).group(1) for line in section.splitlines()]
     assert "pull" in names and "policy check" in names
     return names
 
@@ -67,9 +67,9 @@ def test_man_page_has_the_options_of_help_and_no_others(program):
 
 
 def test_man_page_has_the_commands_of_help_and_no_others():
-    assert re.findall(r"^\.It Cm ([a-z]+(?: [a-z]+)?)", man_section("guest-pull", "COMMANDS"), re.M) == help_commands()
+    assert re.findall(r"^\.It Cm ([a-z-]+(?: [a-z]+)?)", man_section("guest-pull", "COMMANDS"), re.M) == help_commands()
     synopsis = man_section("guest-pull", "SYNOPSIS")
-    assert re.findall(r"^\.Cm ([a-z ]+)$", synopsis, re.M) == help_commands()
+    assert re.findall(r"^\.Cm ([a-z -]+)$", synopsis, re.M) == help_commands()
 
 
 def test_exit_statuses_are_those_of_the_error_table():
@@ -144,10 +144,10 @@ def test_bash_offers_the_options_of_help_and_no_others(program):
 def test_bash_knows_which_options_take_a_value(program, work):
     """Behind one that does, the next word is its value: nothing that a command begins with."""
     for name, takes_value in help_options(program).items():
-        offered = complete(f"{program} {name} verif", cwd=work)
-        assert offered == ([] if takes_value or program == "guest-pulld" else ["verify"]), name
+        offered = complete(f"{program} {name} umou", cwd=work)
+        assert offered == ([] if takes_value or program == "guest-pulld" else ["umount"]), name
         if program == "guest-pull":
-            assert complete(f"{program} {name} x verif", cwd=work) == (["verify"] if takes_value else []), name
+            assert complete(f"{program} {name} x umou", cwd=work) == (["umount"] if takes_value else []), name
 
 
 def test_bash_offers_the_commands_of_help():
@@ -155,6 +155,20 @@ def test_bash_offers_the_commands_of_help():
     assert complete("guest-pull ") == first
     for group in {name.split()[0] for name in help_commands() if " " in name}:
         assert complete(f"guest-pull {group} ") == sorted(name.split()[1] for name in help_commands() if name.startswith(group + " "))
+
+
+def own_options():
+    """Of verify-bundle, which reads its arguments itself."""
+    text = subprocess.run([BUILD / "bin/guest-pull", "verify-bundle", "--help"], capture_output=True, text=True, check=True).stdout
+    return sorted(set(re.findall(r"(--[a-z-]+=?)", text.split("Options:", 1)[1])))
+
+
+def test_own_options_of_verify_bundle():
+    assert complete("guest-pull verify-bundle -") == own_options()
+    text = man_section("guest-pull", "COMMANDS").split(".It Cm verify-bundle")[1].split(".It Cm ")[0]
+    assert {name.rstrip("=") for name in own_options()} - {"--" + name for name in re.findall(r"Fl -([a-z-]+)", text)} == {"--help", "--json"}
+    function = re.search(r"^_guest-pull-sigstore-bundle\(\) \{\n(.*?)^\}", ZSH.read_text(), re.S | re.M).group(1)
+    assert sorted(re.findall(r"'(--[a-z-]+=?)\[", function) + ["--help"]) == own_options()
 
 
 def test_bash_completes_values(work):
@@ -167,8 +181,12 @@ def test_bash_completes_values(work):
         "guest-pull --store sto": ["store"],
         "guest-pull --store=sto": ["store"],
         "guest-pull -b sto": ["store"],
-        "guest-pull --json --timeout 3 ver": ["verify"],
-        "guest-pull --store=store ver": ["verify"],
+        "guest-pull --json --timeout 3 ver": ["verify", "verify-bundle"],
+        "guest-pull --store=store ver": ["verify", "verify-bundle"],
+        "guest-pull verify-bundle --bundle sto": ["store", "story.json"],
+        "guest-pull verify-bundle --key=sto": ["store", "story.json"],
+        "guest-pull verify-bundle --certificate-identity sto": [],
+        "guest-pull verify-bundle --bundle b sto": ["store", "story.json"],
         "guest-pull verify oci:sto": ["store"],
         "guest-pull pull d": ["dir:", "docker://"],
         "guest-pull umount a\\ ": ["a b"],
@@ -258,7 +276,7 @@ def test_zsh_has_the_options_and_commands_of_help():
             for name, value in re.findall(r"(?:^|[{,*])\*?(-{1,2}[\w-]+)([+=]?)(?=[\[,}+=])", line.split("[")[0] + "["):
                 offered[name] = bool(value)
         assert offered == help_options(program)
-    verbs = re.findall(r"""^ +["']([a-z]+):""", text, re.M)
+    verbs = re.findall(r"""^ +["']([a-z-]+):""", text, re.M)
     for name in help_commands():
         words = name.split()
         assert words[0] in verbs and (len(words) == 1 or words[1] in verbs or re.search(rf"compadd -- .*\b{words[1]}\b", text)), name
