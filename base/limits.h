@@ -14,6 +14,9 @@
 #define GP_LIMIT_SIGNATURE (4 * GP_MIB)
 #define GP_LIMIT_POLICY (1 * GP_MIB)
 #define GP_LIMIT_REGISTRIES (1 * GP_MIB)
+#define GP_LIMIT_REGISTRY_TABLES 1024
+#define GP_LIMIT_MIRRORS 16         /* of one registry */
+#define GP_LIMIT_BLOB_DIRECTORIES 8
 #define GP_LIMIT_AUTHFILE (1 * GP_MIB)
 #define GP_LIMIT_KEY (1 * GP_MIB)
 #define GP_LIMIT_TOKEN (1 * GP_MIB)
