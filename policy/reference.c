@@ -61,6 +61,17 @@ static gboolean take_tag(GpReference *reference, char *name, const char *text, G
     return TRUE;
 }
 
+/* "Docker.io/debian" would be another registry and another repository, but under the scopes of docker.io, where hosts
+ * are compared in lower case. */
+static gboolean is_hub_in_other_letters(const char *domain)
+{
+    static const char *const names[] = {DOCKER_HUB, DOCKER_HUB_OLD};
+    for (gsize i = 0; domain && i < G_N_ELEMENTS(names); i++)
+        if (!g_ascii_strcasecmp(domain, names[i]) && strcmp(domain, names[i]) != 0)
+            return TRUE;
+    return FALSE;
+}
+
 static gboolean take_name(GpReference *reference, const char *name, const char *text, GError **error)
 {
     const char *slash = strchr(name, '/');
@@ -72,6 +83,10 @@ static gboolean take_name(GpReference *reference, const char *name, const char *
             set_invalid(error, text, "what is in front of the first '/' is not a host name with an optional port");
             return FALSE;
         }
+    }
+    if (is_hub_in_other_letters(reference->domain)) {
+        set_invalid(error, text, "%s is written in lower case", DOCKER_HUB);
+        return FALSE;
     }
     gboolean hub =
         !reference->domain || !strcmp(reference->domain, DOCKER_HUB) || !strcmp(reference->domain, DOCKER_HUB_OLD);

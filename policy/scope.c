@@ -47,7 +47,7 @@ char *gp_scope_check_docker(const char *scope, GError **error)
 {
     if (strlen(scope) > GP_LIMIT_REFERENCE)
         return refuse(error, "the scope is too long");
-    if (g_str_has_prefix(scope, "docker:"))
+    if (g_str_has_prefix(scope, "docker:/"))
         return refuse(error, "scopes are written without \"docker://\"");
     if (scope[0] == '*')
         return check_wildcard(scope, error);

@@ -61,6 +61,7 @@ static const DocumentRow documents[] = {
         "$.transports.docker[\"r.example/app\"][1].keyPaht: unknown key (did you mean \"keyPath\"?)"},
     {"scope-twice", DOCKER("'r.example':" ANY ",'r.example':" REJECT), "duplicate object key"},
     {"scope-twice-in-other-letters", DOCKER("'r.example':" ANY ",'R.example':" REJECT), "the same scope as another"},
+    {"scope-of-a-host-named-docker", DOCKER("'docker:5000/app':" ANY), NULL},
     {"scope-with-scheme", DOCKER("'docker://r.example':" ANY), "could never match: scopes are written without"},
     {"scope-upper-case-repository", DOCKER("'r.example/App':" ANY), "could never match: behind the host"},
     {"scope-with-slash", DOCKER("'r.example/':" ANY), "could never match"},

@@ -74,6 +74,8 @@ static void test_bad(void)
         {"", "reference is empty"},
         {"docker://", "reference is empty"},
         {HEX, "image id"},
+        {"Docker.io/debian", "docker.io is written in lower case"},
+        {"index.DOCKER.io/a/b:1", "docker.io is written in lower case"},
         {"App", "lower case"},
         {"Foo/bar", "lower case"},
         {"registry.example/App", "lower case"},
