@@ -106,13 +106,13 @@ static char *read_name(const GENERAL_NAME *name, GpSanType *type)
     }
 }
 
-GpCertificateIdentity *gp_certificate_identity(X509 *x509, GError **error)
+GpCertificateIdentity *gp_certificate_identity(X509 *certificate, GError **error)
 {
     g_autoptr(GpCertificateIdentity) identity = g_new0(GpCertificateIdentity, 1);
-    identity->issuer = read_one_issuer(x509, error);
+    identity->issuer = read_one_issuer(certificate, error);
     if (!identity->issuer)
         return NULL;
-    g_autoptr(GENERAL_NAMES) names = names_of(x509);
+    g_autoptr(GENERAL_NAMES) names = names_of(certificate);
     /* Fulcio writes exactly one; of two, nobody could say which one was meant. */
     if (!names || sk_GENERAL_NAME_num(names) != 1) {
         gp_refuse(
