@@ -8,13 +8,14 @@ DEPS_CHECK_DEB := mmdebstrap python3-pytest
 DEB_MAINTAINER ?= guest-pull maintainers <maintainers@guest-pull.invalid>
 DEB = $(BUILD)/guest-pull_$(VERSION)_$(shell dpkg --print-architecture).deb
 
-MAN_PAGES := docs/man/guest-pull.1 docs/man/guest-pulld.8
+MAN_PAGES := docs/man/guest-pull.1 docs/man/guest-pulld.8 docs/man/guest-pull-policy.5
 
 .PHONY: install-docs deb check-deb check-man
 
 install: install-docs
 install-docs:
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/guest-pull.1
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/man/guest-pull-policy.5
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/man/guest-pulld.8
 	install -D -m 0644 packaging/completion/guest-pull.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/guest-pull
 	install -D -m 0644 packaging/completion/guest-pull.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/guest-pulld

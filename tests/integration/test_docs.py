@@ -12,6 +12,7 @@ import time
 import pytest
 from lib import BUILD, ROOT, Dir, File, Image, Layer, write_policy
 
+POLICY_PAGE = "guest-pull-policy.5"
 PROGRAMS = {"guest-pull": "guest-pull.1", "guest-pulld": "guest-pulld.8"}
 BASH = ROOT / "packaging/completion/guest-pull.bash"
 ZSH = ROOT / "packaging/completion/_guest-pull"
@@ -99,14 +100,14 @@ def test_service_man_page_has_every_metric():
     assert {name for name in metrics if f"guest_pull_{name}" not in text} == set()
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_man_page_is_sound(program):
+@pytest.mark.parametrize("page", [*PROGRAMS.values(), POLICY_PAGE])
+def test_man_page_is_sound(page):
     if not shutil.which("mandoc"):
         pytest.skip("mandoc is not installed")
-    done = subprocess.run(["mandoc", "-T", "lint", ROOT / "docs/man" / PROGRAMS[program]], capture_output=True, text=True, check=False)
+    done = subprocess.run(["mandoc", "-T", "lint", ROOT / "docs/man" / page], capture_output=True, text=True, check=False)
     problems = [line for line in done.stdout.splitlines() if "referenced manual not found" not in line and "makewhatis" not in line]
     assert problems == []
-    shown = subprocess.run(["mandoc", "-T", "utf8", ROOT / "docs/man" / PROGRAMS[program]], capture_output=True, text=True, check=True)
+    shown = subprocess.run(["mandoc", "-T", "utf8", ROOT / "docs/man" / page], capture_output=True, text=True, check=True)
     assert max(len(re.sub(".\b", "", line)) for line in shown.stdout.splitlines()) <= 80
 
 
@@ -116,6 +117,36 @@ def test_operations_manual_has_the_words_that_kata_looks_for():
     assert len(words) == 3
     text = (ROOT / "docs/operations.md").read_text()
     assert [word for word in words if f"`{word}`" not in text] == []
+
+
+# ---- policies
+
+def policy_words():
+    """Types, keys and identity rules of a policy, as the parser has them."""
+    requirement = (ROOT / "policy/requirement.c").read_text()
+    types = re.findall(r'\[GP_REQUIREMENT_\w+\] = \{"([\w/-]+)"', requirement)
+    keys = re.findall(r'"([\w/-]+)"', requirement.split("keys[] = {")[1].split("}")[0])
+    rules = re.findall(r'\[GP_IDENTITY_\w+\] = "(\w+)"', (ROOT / "policy/identity_rule.c").read_text())
+    signers = re.findall(r'\{"(\w+)", GP_SUBJECT', (ROOT / "policy/signer_rule.c").read_text())
+    assert len(types) == 9 and len(keys) > 20 and len(rules) == 6 and len(signers) == 5
+    return {*types, *keys, *rules, *signers} - {"type", "keyDatas", "baseLayerIdentity"}
+
+
+def test_policy_manuals_have_every_word_of_the_parser():
+    reference, page = (ROOT / "docs/policy.md").read_text(), (ROOT / "docs/man" / POLICY_PAGE).read_text()
+    for word in policy_words():
+        written = "`…" + word.removeprefix("rekorPublicKey") + "`" if word.startswith("rekorPublicKey") else word
+        assert written in reference or word in reference, word
+        assert word in page, word
+
+
+def test_examples_of_the_policy_manual_are_policies(work):
+    blocks = re.findall(r"^```json\n(.*?)^```", (ROOT / "docs/policy.md").read_text(), re.M | re.S)
+    assert len(blocks) >= 10
+    for block in blocks:
+        (work / "policy.json").write_text(block if '"default"' in block else '{"default": [%s]}' % block)
+        done = subprocess.run([BUILD / "bin/guest-pull", "policy", "check", work / "policy.json"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (block, done.stderr)
 
 
 # ---- completion

@@ -174,7 +174,7 @@ def test_installed_it_is_whole_and_enables_nothing(installed, packages):
         assert installed("systemctl", "is-enabled", unit, check=False).strip() == "disabled"
     for directory, mode in {"var/lib/guest-pull": 0o700, "run/guest-pull": 0o700, "run/confidential-containers": 0o755}.items():
         assert (installed.root / directory).stat().st_mode & 0o7777 == mode
-    for name in ("man/man1/guest-pull.1.gz", "man/man8/guest-pulld.8.gz", "bash-completion/completions/guest-pulld",
+    for name in ("man/man1/guest-pull.1.gz", "man/man5/guest-pull-policy.5.gz", "man/man8/guest-pulld.8.gz", "bash-completion/completions/guest-pulld",
                  "zsh/vendor-completions/_guest-pull"):
         assert (installed.root / "usr/share" / name).is_file()
     for unit in (installed.root / "usr/lib/systemd/system").glob("guest-pull*"):
