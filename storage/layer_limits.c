@@ -9,9 +9,10 @@ static const struct {
     const char *name;
     gsize offset;
     guint64 ceiling;
+    guint64 usual; /* 0: the ceiling */
 } table[] = {
     {"layer_bytes", G_STRUCT_OFFSET(GpLayerLimits, layer_bytes), GP_LIMIT_LAYER_BYTES},
-    {"layer_entries", G_STRUCT_OFFSET(GpLayerLimits, layer_entries), GP_LIMIT_LAYER_ENTRIES},
+    {"layer_entries", G_STRUCT_OFFSET(GpLayerLimits, layer_entries), GP_LIMIT_LAYER_ENTRIES, GP_DEFAULT_LAYER_ENTRIES},
     {"layer_metadata", G_STRUCT_OFFSET(GpLayerLimits, layer_metadata), GP_LIMIT_LAYER_METADATA},
     {"ratio", G_STRUCT_OFFSET(GpLayerLimits, ratio), GP_LIMIT_LAYER_RATIO},
     {"image_bytes", G_STRUCT_OFFSET(GpLayerLimits, image_bytes), GP_LIMIT_IMAGE_BYTES},
@@ -44,7 +45,7 @@ guint64 gp_layer_limit_ceiling(guint i)
 void gp_layer_limits_init(GpLayerLimits *limits)
 {
     for (guint i = 0; i < G_N_ELEMENTS(table); i++)
-        *gp_layer_limit_value(limits, i) = table[i].ceiling;
+        *gp_layer_limit_value(limits, i) = table[i].usual ? table[i].usual : table[i].ceiling;
 }
 
 static gboolean refuse(const GpEntry *entry, const char *name, guint64 value, guint64 limit, GError **error)

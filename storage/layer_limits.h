@@ -19,7 +19,7 @@ typedef struct {
     guint64 xattrs_bytes; /* names and values of one entry */
 } GpLayerLimits;
 
-/* All as in base/limits.h. */
+/* All as in base/limits.h: GP_DEFAULT_*, where there is one, else the ceilings. */
 void gp_layer_limits_init(GpLayerLimits *limits);
 
 /* The names, the same in configuration, documentation and messages; NULL behind the last one. */

@@ -7,7 +7,7 @@ DEPS_CORPUS := podman umoci
 .PHONY: check-layers check-corpus
 
 check-layers: $(PROGRAMS)
-	$(Q)BUILD=$(abspath $(BUILD)) GUEST_PULL_CASES=all $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/integration/test_layers.py
+	$(Q)BUILD=$(abspath $(BUILD)) GUEST_PULL_CASES=all $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/integration/test_layers.py tests/integration/test_hostile.py
 
 check-corpus: $(PROGRAMS)
 	$(Q)packaging/install-packages $(DEPS_CORPUS)

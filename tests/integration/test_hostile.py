@@ -173,3 +173,89 @@ def test_odd_but_harmless(work, name):
     assert set(compare.snapshot(work.rootfs)) - {b""} == names
     assert (work / "canary/file").read_text() == "untouched"
     lib.guest_pull("fsck", "--store", work.store, "--allow-unencrypted-store")
+
+
+# ---- floods: refused by count, in memory that does not grow with the archive
+
+EVERYTHING = os.environ.get("GUEST_PULL_CASES") == "all"  # make check-layers: ten million; make check: a fiftieth
+PER_ENTRY, BASE = 400, 64 << 20  # bytes of the puller for each entry that it may take, and without any
+
+
+def write_flood(path, total: int, distinct: int) -> None:
+    """Empty files, the first `distinct` of them each with its own name, then the last thousand again and again."""
+    with open(path, "wb") as out, subprocess.Popen(["zstd", "-q", "-c"], stdin=subprocess.PIPE, stdout=out) as zstd:
+        thousand = b""
+        for at in range(0, distinct, 1000):
+            thousand = b"".join(minitar.header(b"d%d/f%d" % (at // 1000, at + i)) for i in range(1000))
+            zstd.stdin.write(thousand)
+        for _ in range(distinct, total, 1000):
+            zstd.stdin.write(thousand)
+        zstd.stdin.write(minitar.END)
+        zstd.stdin.close()
+
+
+@pytest.fixture
+def in_memory(work):
+    """A store in memory: a million of files is nothing to wait for on a disk."""
+    store = work / "memory"
+    store.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8G,nr_inodes=4m,mode=0700", "tmpfs", store], check=True)
+    yield store
+    subprocess.run(["umount", store], check=True)
+
+
+def pull_measured(work, store, blob: bytes, how: str, limits: str) -> tuple[lib.Result, int]:
+    """The run, and the puller's largest resident memory in bytes."""
+    config, policy = work / "config.toml", lib.write_policy(work / "policy.json", oci={"": lib.ACCEPT_ANYTHING})
+    config.write_text(limits)
+    image = blob_image(blob, how).write_layout(work / "layout")
+    measured = work / "rss"
+    result = lib.run("/usr/bin/env", "python3", "-c", "import os,resource,subprocess,sys\n"
+                     "status = subprocess.call(sys.argv[2:])\n"
+                     "open(sys.argv[1], 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024))\n"
+                     "sys.exit(status)", measured, lib.GUEST_PULL, "--config", config, "pull", image, "--bundle", work.bundle, "--store", store,
+                     "--allow-unencrypted-store", "--json", "--policy", policy, check=None, timeout=1800)
+    return result, int(measured.read_text())
+
+
+def test_ten_million_empty_files(work, in_memory):
+    total, limit = (10_000_000, 1_000_000) if EVERYTHING else (200_000, 20_000)
+    write_flood(work / "flood", total, limit + 1000)
+    result, memory = pull_measured(work, in_memory, (work / "flood").read_bytes(), "zstd",
+                                   "" if EVERYTHING else f"[guest_pull.limits]\nlayer_entries = {limit}\n")
+    assert result.status == lib.LIMIT and f"more than {limit} entries" in result.message, result
+    assert memory < BASE + limit * PER_ENTRY, memory
+    assert os.listdir(in_memory / "staging") == [] == os.listdir(in_memory / "layers")
+    print(f"{total} empty files: refused behind {limit}, the puller had {memory >> 20} MiB")
+
+
+def test_one_name_a_million_times(work, in_memory):
+    """Each takes the last one's place: nothing grows but the count."""
+    total, limit = (10_000_000, 1_000_000) if EVERYTHING else (200_000, 20_000)
+    write_flood(work / "flood", total, 1000)
+    result, memory = pull_measured(work, in_memory, (work / "flood").read_bytes(), "zstd",
+                                   "" if EVERYTHING else f"[guest_pull.limits]\nlayer_entries = {limit}\n")
+    assert result.status == lib.LIMIT and f"more than {limit} entries" in result.message, result
+    assert memory < BASE, memory
+
+
+KEPT = "link targets and extended attributes"
+FLOODS = {
+    "link targets": (lambda i: minitar.pax({"linkpath": b"t" * 4000}) + minitar.entry(b"l%d" % i, type=b"2"), 17_000, lib.LIMIT, KEPT),
+    "xattrs": (lambda i: minitar.pax({"SCHILY.xattr.user.a": b"v" * 3500}) + minitar.entry(b"f%d" % i), 20_000, lib.LIMIT, KEPT),
+    "global headers": (lambda i: minitar.pax({"comment": b"c" * 9000}, b"g"), 5_000, lib.INVALID, "tar: "),
+    "extended headers of 1 MiB": (lambda i: minitar.pax({"comment": b"c" * ((1 << 20) - 20)}) + minitar.entry(b"f%d" % i), 40, lib.DIGEST, ""),
+    "devices": (lambda i: minitar.entry(b"n%d" % i, type=b"3", major=1, minor=3), 20_000, lib.DIGEST, ""),
+    "depth": (lambda i: minitar.gnu_long(b"/".join([b"d"] * 127) + b"/f%d" % i) + minitar.entry(b"x"), 3_000, lib.DIGEST, ""),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_flood_in_flat_memory(work, in_memory, name):
+    """Floods that stay below every count are unpacked, those that do not are refused; memory is bounded by the ceiling of what must be kept."""
+    make, count, status, reason = FLOODS[name]
+    archive = b"".join(make(i) for i in range(count)) + minitar.END
+    result, memory = pull_measured(work, in_memory, hostile_tars.zstd(archive), "zstd", "")
+    # The image's diffID is that of nothing: an archive that is accepted fails by it, behind its last byte.
+    assert result.status == status and reason in result.message, result
+    assert memory < BASE + (80 << 20 if reason == KEPT else count * PER_ENTRY), memory
