@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/ttrpc.h"
 #include "base/worker.h"
+#include "service/eager.h"
 #include "service/bundle_dir.h"
 #include "service/listen.h"
 #include "service/log.h"
@@ -184,7 +185,7 @@ static guint choose(int option, guint setting, guint otherwise)
     return setting > 0 ? setting : otherwise;
 }
 
-static gboolean fill_pulls_config(const Options *options, GpPullsConfig *config, GError **error)
+static gboolean fill_pulls_config(const Options *options, GpPullsConfig *config, gboolean *eager, GError **error)
 {
     GpSettings settings = {0};
     gboolean ok = fill_run_config(options, &config->run, &settings, error);
@@ -192,6 +193,7 @@ static gboolean fill_pulls_config(const Options *options, GpPullsConfig *config,
         choose(options->max_parallel, MIN(settings.max_pulls, GP_LIMIT_PARALLEL), GP_DEFAULT_PARALLEL);
     config->max_queue = GP_DEFAULT_PULL_QUEUE;
     config->timeout = choose(options->timeout, settings.timeout, GP_DEFAULT_TIMEOUT);
+    *eager = settings.eager;
     gp_settings_clear(&settings);
     return ok;
 }
@@ -227,12 +229,13 @@ static int open_socket(const char *name, const char *address, char **path, GErro
 static gboolean open_service(Service *service, const Options *options, GError **error)
 {
     const char *upstream = options->upstream ? options->upstream : DEFAULT_UPSTREAM;
+    gboolean eager = FALSE;
     if (!g_str_equal(upstream, "none") && !(service->upstream_path = gp_unix_path(upstream, error)))
         return FALSE;
     /* The pullers ask the same upstream for policies and keys. */
     if (options->upstream && service->upstream_path)
         g_setenv("GUEST_PULL_CDH_SOCKET", service->upstream_path, TRUE);
-    if (!fill_pulls_config(options, &service->pulls_config, error))
+    if (!fill_pulls_config(options, &service->pulls_config, &eager, error))
         return FALSE;
     service->listen_fd =
         open_socket(NULL, options->listen ? options->listen : DEFAULT_LISTEN, &service->listen_path, error);
@@ -249,6 +252,8 @@ static gboolean open_service(Service *service, const Options *options, GError **
             return FALSE;
     }
     service->pulls = gp_pulls_new(&service->pulls_config);
+    if (eager)
+        gp_eager_open_volume(&service->pulls_config.run);
     service->server = gp_server_new(
         service->listen_fd, service->upstream_path, service->upstream ? GP_UPSTREAM_PATIENCE_MS : 0, service->pulls);
     service->status = gp_status_new(service->status_fd, service->server, service->pulls, service->upstream);

@@ -64,7 +64,7 @@ install: install-service
 install-service: $(SERVICE)
 	install -D -m 0755 $(SERVICE) $(DESTDIR)$(PREFIX)/bin/guest-pulld
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(addprefix packaging/systemd/,guest-pulld.service \
-	  guest-pulld.socket guest-pull.socket guest-pull@.service)
+	  guest-pulld.socket guest-pull.socket guest-pull@.service guest-pull-volume.service)
 	sed -i 's|/usr/bin/guest-pull|$(PREFIX)/bin/guest-pull|g' $(DESTDIR)$(PREFIX)/lib/systemd/system/guest-pull*.service
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d packaging/tmpfiles.d/guest-pull.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/guest-pull packaging/kata/components.toml packaging/cdh.toml.example \

@@ -39,6 +39,8 @@ static void take(GpSettings *settings, const char *name, json_t *value)
         settings->timeout = count;
     else if (g_str_equal(name, "max_pulls"))
         settings->max_pulls = count;
+    else if (g_str_equal(name, "volume.eager"))
+        settings->eager = json_is_true(value);
 }
 
 static gboolean read_settings(json_t *report, GpSettings *settings, GError **error)

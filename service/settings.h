@@ -8,6 +8,7 @@ typedef struct {
     char **bundle_roots; /* NULL: not set */
     guint timeout;       /* seconds for one pull; 0: not set */
     guint max_pulls;     /* at once; 0: not set */
+    gboolean eager;      /* volume.eager */
 } GpSettings;
 
 /* Asks @program for the settings of @config (NULL: of the puller's default file). Errors: the puller's own (USAGE with

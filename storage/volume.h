@@ -21,8 +21,9 @@ typedef enum {
 } GpVolumeIntegrity;
 
 typedef enum {
-    GP_VOLUME_EXT4 = 0,
-    GP_VOLUME_XFS, /* ephemeral volumes only: docs/storage.md says why */
+    GP_VOLUME_AUTO = 0, /* XFS for ephemeral volumes, ext4 for persistent ones: docs/storage.md says why */
+    GP_VOLUME_EXT4,
+    GP_VOLUME_XFS, /* ephemeral volumes only */
 } GpVolumeFilesystem;
 
 typedef struct {
@@ -42,6 +43,9 @@ const char *gp_volume_filesystem_name(GpVolumeFilesystem filesystem);
 gboolean gp_volume_mode_from_name(const char *name, GpVolumeMode *mode);
 gboolean gp_volume_integrity_from_name(const char *name, GpVolumeIntegrity *integrity);
 gboolean gp_volume_filesystem_from_name(const char *name, GpVolumeFilesystem *filesystem);
+
+/* The one that @config means, never GP_VOLUME_AUTO. */
+GpVolumeFilesystem gp_volume_filesystem(const GpVolumeConfig *config);
 
 /* What must hold between the fields: a key for persistent volumes and for no others, XFS only ephemeral, and a device.
  * Errors: USAGE. */

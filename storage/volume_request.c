@@ -6,7 +6,7 @@
 
 static const char *const mode_names[] = {"ephemeral", "persistent", NULL};
 static const char *const integrity_names[] = {"aes-gcm", "xts-hmac-sha256", "none", NULL};
-static const char *const filesystem_names[] = {"ext4", "xfs", NULL};
+static const char *const filesystem_names[] = {"auto", "ext4", "xfs", NULL};
 
 static gboolean find(const char *const *names, const char *name, int *index)
 {
@@ -58,6 +58,13 @@ gboolean gp_volume_filesystem_from_name(const char *name, GpVolumeFilesystem *fi
         return FALSE;
     *filesystem = (GpVolumeFilesystem) index;
     return TRUE;
+}
+
+GpVolumeFilesystem gp_volume_filesystem(const GpVolumeConfig *config)
+{
+    if (config->filesystem != GP_VOLUME_AUTO)
+        return config->filesystem;
+    return config->mode == GP_VOLUME_EPHEMERAL ? GP_VOLUME_XFS : GP_VOLUME_EXT4;
 }
 
 static gboolean refuse(GError **error, const char *reason)

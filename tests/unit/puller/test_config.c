@@ -190,7 +190,7 @@ static void test_refusals(void)
         {VOLUME "mode='luks'", GP_ERROR_USAGE, "must be \"ephemeral\" or \"persistent\""},
         {VOLUME "integrity='off'", GP_ERROR_USAGE, "must be \"aes-gcm\", \"xts-hmac-sha256\" or \"none\""},
         {VOLUME "integrity=false", GP_ERROR_USAGE, "must be \"aes-gcm\", \"xts-hmac-sha256\" or \"none\""},
-        {VOLUME "filesystem='btrfs'", GP_ERROR_USAGE, "must be \"ext4\" or \"xfs\""},
+        {VOLUME "filesystem='btrfs'", GP_ERROR_USAGE, "must be \"auto\", \"ext4\" or \"xfs\""},
         {VOLUME "eager=1", GP_ERROR_USAGE, "[guest_pull.volume] eager: must be true or false"},
         {VOLUME "mode='persistent'", GP_ERROR_USAGE, "a persistent volume needs a key"},
         {VOLUME "key='/k'", GP_ERROR_USAGE, "an ephemeral volume makes its own key"},
