@@ -10,8 +10,8 @@
 #include "cli/output.h"
 
 typedef struct {
-    char *config, *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *as, *bundle, *rw_size, *identity,
-        *older_than, *until_free;
+    char *config, *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *decryption_key, *as, *bundle,
+        *rw_size, *identity, *older_than, *until_free;
     char **plain_http;
     gboolean json, quiet, verbose, allow_unencrypted, receipts, quarantine, discard, version;
     int timeout, max_parallel;
@@ -21,7 +21,7 @@ typedef struct {
 static void arguments_clear(Arguments *a)
 {
     char *const strings[] = {a->config, a->policy, a->registries_d, a->authfile, a->store, a->platform, a->cert_dir,
-        a->as, a->bundle, a->rw_size, a->identity, a->older_than, a->until_free};
+        a->decryption_key, a->as, a->bundle, a->rw_size, a->identity, a->older_than, a->until_free};
     for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_strfreev(a->plain_http);
@@ -54,6 +54,8 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
         {"platform", 0, 0, G_OPTION_ARG_STRING, &a->platform, "instead of this machine's", "OS/ARCH[/VARIANT]"},
         {"plain-http", 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->plain_http, "talk http to this registry (repeatable)",
             "HOST[:PORT]"},
+        {"decryption-key", 0, 0, G_OPTION_ARG_FILENAME, &a->decryption_key, "RSA key for encrypted layers (debugging)",
+            "FILE"},
         {"cert-dir", 0, 0, G_OPTION_ARG_FILENAME, &a->cert_dir, "CAs and client certificates", "DIR"},
         {"rw-size", 0, 0, G_OPTION_ARG_STRING, &a->rw_size, "size of the writable tmpfs layer", "BYTES|PERCENT"},
         {"timeout", 0, 0, G_OPTION_ARG_INT, &a->timeout, "for everything together", "SECONDS"},
@@ -151,6 +153,7 @@ static gboolean apply(Arguments *a, GpContext *context, GError **error)
     take_location(context, &options->authfile, &a->authfile, "authfile", "--authfile");
     take(context, &options->store, &a->store, "store", "--store");
     take(context, &options->platform, &a->platform, NULL, NULL);
+    take(context, &options->decryption_key, &a->decryption_key, NULL, NULL);
     take(context, &options->cert_dir, &a->cert_dir, "cert_dir", "--cert-dir");
     take(context, &options->as, &a->as, NULL, NULL);
     take(context, &options->bundle, &a->bundle, NULL, NULL);

@@ -2,21 +2,25 @@
 
 #include <fcntl.h>
 
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/io.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/ttrpc.h"
 #include "puller/guest_services.h"
+#include "puller/jwe.h"
 
 #define ENCRYPTED "+encrypted"
 #define PUBLIC_OPTIONS "org.opencontainers.image.enc.pubopts"
 #define KEYS "org.opencontainers.image.enc.keys."
 #define PROVIDER KEYS "provider."
+#define JWE KEYS "jwe"
 
 struct _GpKeyProviders {
     char *cdh_socket;
-    GHashTable *sockets; /* name to path; "" for a provider that is reached in no way of ours */
+    GHashTable *sockets;   /* name to path; "" for a provider that is reached in no way of ours */
+    EVP_PKEY *private_key; /* NULL: none */
 };
 
 gboolean gp_layer_is_encrypted(const GpDescriptor *layer)
@@ -125,7 +129,13 @@ GpKeyProviders *gp_key_providers_new(const char *cdh_socket, GBytes *config, GEr
     return NULL;
 }
 
-GpKeyProviders *gp_key_providers_load(const char *cdh_socket, const char *path, GError **error)
+static gboolean load_private_key(GpKeyProviders *providers, const char *path, GError **error)
+{
+    g_autoptr(GBytes) pem = gp_read_file(AT_FDCWD, path, GP_LIMIT_KEY, "decryption key", error);
+    return pem && (providers->private_key = gp_jwe_key_parse(pem, path, error)) != NULL;
+}
+
+GpKeyProviders *gp_key_providers_load(const char *cdh_socket, const char *path, const char *private_key, GError **error)
 {
     g_autoptr(GError) cause = NULL;
     g_autoptr(GBytes) bytes =
@@ -135,7 +145,10 @@ GpKeyProviders *gp_key_providers_load(const char *cdh_socket, const char *path, 
             "cannot decrypt the layer: %s", cause->message);
         return NULL;
     }
-    return gp_key_providers_new(cdh_socket, bytes, error);
+    g_autoptr(GpKeyProviders) providers = gp_key_providers_new(cdh_socket, bytes, error);
+    if (!providers || (private_key && !load_private_key(providers, private_key, error)))
+        return NULL;
+    return g_steal_pointer(&providers);
 }
 
 void gp_key_providers_free(GpKeyProviders *providers)
@@ -143,6 +156,7 @@ void gp_key_providers_free(GpKeyProviders *providers)
     if (!providers)
         return;
     g_hash_table_unref(providers->sockets);
+    EVP_PKEY_free(providers->private_key);
     g_free(providers->cdh_socket);
     g_free(providers);
 }
@@ -230,24 +244,24 @@ static GpLayerKey *unwrap_packet(const char *socket, const char *public_options,
 
 /* ---- one layer */
 
-static gboolean check_packets(char **packets, const char *provider, guint *total, GError **error)
+static gboolean check_packets(char **packets, const char *annotation, guint *total, GError **error)
 {
-    g_autofree char *shown = gp_escape(provider, -1, 80);
+    g_autofree char *shown = gp_escape(annotation, -1, 120);
     if (!*packets) {
-        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "annotation " PROVIDER "%s: not base64", shown);
+        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "annotation %s: not base64", shown);
         return FALSE;
     }
     for (; *packets; packets++) {
         gsize length = strlen(*packets);
         if (length == 0 ||
             strspn(*packets, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") != length) {
-            g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "annotation " PROVIDER "%s: not base64", shown);
+            g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "annotation %s: not base64", shown);
             return FALSE;
         }
         if (length > GP_LIMIT_KEY_PACKET || ++*total > GP_LIMIT_KEY_PACKETS) {
             g_set_error(error, GP_ERROR, GP_ERROR_LIMIT,
-                "annotation " PROVIDER "%s: more than %d wrapped keys, or one of more than %d bytes", shown,
-                GP_LIMIT_KEY_PACKETS, GP_LIMIT_KEY_PACKET);
+                "annotation %s: more than %d wrapped keys, or one of more than %d bytes", shown, GP_LIMIT_KEY_PACKETS,
+                GP_LIMIT_KEY_PACKET);
             return FALSE;
         }
     }
@@ -261,7 +275,7 @@ static GpLayerKey *ask_provider(const GpKeyProviders *providers, const GpDescrip
     g_autofree char *annotation = g_strconcat(PROVIDER, name, NULL);
     const char *public_options = g_hash_table_lookup(layer->annotations, PUBLIC_OPTIONS);
     g_auto(GStrv) packets = g_strsplit(g_hash_table_lookup(layer->annotations, annotation), ",", -1);
-    if (!check_packets(packets, name, total, error))
+    if (!check_packets(packets, annotation, total, error))
         return NULL;
     g_autofree char *shown = gp_escape(name, -1, 80);
     for (guint i = 0; packets[i]; i++) {
@@ -276,6 +290,29 @@ static GpLayerKey *ask_provider(const GpKeyProviders *providers, const GpDescrip
             return NULL;
         }
         g_string_append_printf(reasons, "; provider %s, key %u: %s", shown, i + 1, cause->message);
+    }
+    return NULL;
+}
+
+/* NULL without an error: no packet is for our private key, and @reasons says why. */
+static GpLayerKey *try_private_key(
+    const GpKeyProviders *providers, const GpDescriptor *layer, GString *reasons, guint *total, GError **error)
+{
+    const char *annotation = layer->annotations ? g_hash_table_lookup(layer->annotations, JWE) : NULL;
+    const char *public_options = annotation ? g_hash_table_lookup(layer->annotations, PUBLIC_OPTIONS) : NULL;
+    if (!providers->private_key || !public_options)
+        return NULL;
+    g_auto(GStrv) packets = g_strsplit(annotation, ",", -1);
+    if (!check_packets(packets, JWE, total, error))
+        return NULL;
+    for (guint i = 0; packets[i]; i++) {
+        g_autoptr(GError) cause = NULL;
+        g_autoptr(GBytes) jwe = gp_base64_decode(packets[i], strlen(packets[i]));
+        g_autoptr(GBytes) options = jwe ? gp_jwe_decrypt(jwe, providers->private_key, &cause) : NULL;
+        GpLayerKey *key = options ? gp_layer_key_parse(public_options, options, &cause) : NULL;
+        if (key)
+            return key;
+        g_string_append_printf(reasons, "; jwe, key %u: %s", i + 1, cause ? cause->message : "not base64");
     }
     return NULL;
 }
@@ -298,14 +335,21 @@ static GpLayerKey *no_provider(const GpDescriptor *layer, GError **error)
 GpLayerKey *gp_layer_key_unwrap(const GpKeyProviders *providers, const GpDescriptor *layer, GError **error)
 {
     g_autoptr(GPtrArray) names = gp_layer_key_providers(layer);
-    if (names->len == 0)
+    g_autoptr(GString) reasons = g_string_new(NULL);
+    g_autoptr(GError) problem = NULL;
+    guint total = 0;
+    GpLayerKey *own = try_private_key(providers, layer, reasons, &total, &problem);
+    if (own || problem) {
+        if (problem)
+            g_propagate_error(error, g_steal_pointer(&problem));
+        return own;
+    }
+    if (names->len == 0 && reasons->len == 0)
         return no_provider(layer, error);
     if (!g_hash_table_contains(layer->annotations, PUBLIC_OPTIONS)) {
         g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "an encrypted layer without the annotation " PUBLIC_OPTIONS);
         return NULL;
     }
-    g_autoptr(GString) reasons = g_string_new(NULL);
-    guint total = 0;
     for (guint i = 0; i < names->len; i++) {
         g_autoptr(GError) cause = NULL;
         GpLayerKey *key = ask_provider(providers, layer, names->pdata[i], &total, reasons, &cause);

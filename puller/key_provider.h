@@ -26,12 +26,15 @@ typedef struct _GpKeyProviders GpKeyProviders;
  * read, or NULL. Providers there by "grpc" or "cmd" parse, and are refused when they are needed: this program starts no
  * programs of others. Errors: USAGE naming the place. */
 GpKeyProviders *gp_key_providers_new(const char *cdh_socket, GBytes *config, GError **error);
-/* The same with the configuration in the file @path; NULL: none. Errors: KEY (cannot be read), LIMIT, USAGE. */
-GpKeyProviders *gp_key_providers_load(const char *cdh_socket, const char *path, GError **error);
+/* The same with the configuration in the file @path; NULL: none. @private_key: a file with an RSA key that is tried
+ * first, on keys wrapped for "jwe" (debugging); NULL: none. Errors: KEY (cannot be read, is none), LIMIT, USAGE. */
+GpKeyProviders *gp_key_providers_load(
+    const char *cdh_socket, const char *path, const char *private_key, GError **error);
 void gp_key_providers_free(GpKeyProviders *providers);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpKeyProviders, gp_key_providers_free)
 
-/* The key of the encrypted @layer: each wrapped packet of each provider is handed over, unread, until one is unwrapped
+/* The key of the encrypted @layer: each packet for "jwe" is tried with the private key, if there is one; then each
+ * wrapped packet of each provider is handed over, unread, until one is unwrapped
  * to options that make sense. Thread-safe; takes up to GP_KEY_TIMEOUT seconds a packet. Errors: KEY, beginning with
  * "cannot decrypt the layer"; INVALID, LIMIT (annotations). */
 #define GP_KEY_TIMEOUT 50

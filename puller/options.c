@@ -44,6 +44,7 @@ void gp_pull_options_free(GpPullOptions *options)
     g_free(options->extra_roots);
     g_free(options->cdh_socket);
     g_free(options->key_provider_config);
+    g_free(options->decryption_key);
     g_free(options->resource_endpoint);
     g_free(options->agent_socket);
     g_strfreev(options->bundle_roots);

@@ -31,6 +31,7 @@ typedef struct {
     char *cdh_socket;          /* of the confidential-data-hub: kbs:// resources */
     char *resource_endpoint;   /* REST service to ask where that socket does not exist */
     char *key_provider_config; /* of ocicrypt: which key provider is asked where; NULL: all at cdh_socket */
+    char *decryption_key;      /* file with an RSA key for "jwe" packets (debugging); NULL */
     char *agent_socket;        /* of the attestation agent */
     GpMeasureMode measurement;
     char **bundle_roots; /* a bundle must lie below one of them; NULL: anywhere */

@@ -358,7 +358,8 @@ static gboolean find_key_providers(GpPull *pull, GError **error)
     for (guint i = 0; i < pull->manifest->layers->len && !pull->providers; i++) {
         if (!gp_layer_is_encrypted(pull->manifest->layers->pdata[i]))
             continue;
-        pull->providers = gp_key_providers_load(pull->options->cdh_socket, pull->options->key_provider_config, error);
+        pull->providers = gp_key_providers_load(
+            pull->options->cdh_socket, pull->options->key_provider_config, pull->options->decryption_key, error);
         if (!pull->providers)
             return FALSE;
     }

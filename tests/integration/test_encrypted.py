@@ -121,6 +121,50 @@ def test_wrong_key_for_an_image_of_skopeo(work, guest, skopeo_peer):
     guest.refused(target, KEY, "cannot decrypt the layer", "provider attestation-agent, key 1", "no such key")
 
 
+# ---- keys in files, for debugging
+
+@pytest.fixture(scope="module")
+def key_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("jwe")
+    for name in ("one", "two"):
+        run("openssl", "genrsa", "-out", folder / f"{name}.pem", "2048")
+        run("openssl", "rsa", "-in", folder / f"{name}.pem", "-pubout", "-out", folder / f"{name}.pub")
+    run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", folder / "ec.pem")
+    run("openssl", "ec", "-in", folder / "ec.pem", "-pubout", "-out", folder / "ec.pub")
+    return folder
+
+
+def jwe_image(work, guest, skopeo_peer, key_files, *names) -> tuple[str, Image]:
+    plain = image_of(secret_layer())
+    target = f"{guest.registry.host}/{work.repository()}:encrypted"
+    keys = [word for name in names for word in ("--encryption-key", f"jwe:{key_files}/{name}.pub")]
+    run(skopeo_peer, "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", *keys, plain.write_layout(work / "layout"),
+        "docker://" + target)
+    return target, plain
+
+
+@pytest.mark.parametrize("names", [("one",), ("two", "one"), ("ec", "one")], ids=" and ".join)
+def test_jwe_of_skopeo(work, guest, skopeo_peer, key_files, names):
+    target, plain = jwe_image(work, guest, skopeo_peer, key_files, *names)
+    work.pull(target, *guest.options(), "--decryption-key", key_files / "one.pem", policy=guest.policy, registry=guest.registry)
+    left = snapshot(work.rootfs)
+    guest.pull(plain, store=work / "store-of-the-twin")
+    assert differences(left, snapshot(guest.rootfs()), "decrypted", "twin") == []
+    assert guest.hub.unwrapped == 0
+
+
+@pytest.mark.parametrize("names, key, reason", [
+    (("two",), "one.pem", "for somebody else's key"), (("ec",), "one.pem", "only RSA-OAEP is known"),
+    (("one",), "ec.pem", "must be an RSA private key"), (("one",), "one.pub", "must be an RSA private key"),
+    (("one",), "none.pem", "none.pem"), (("one",), None, "wrapped for jwe"),
+])
+def test_jwe_refused(work, guest, skopeo_peer, key_files, names, key, reason):
+    target, _ = jwe_image(work, guest, skopeo_peer, key_files, *names)
+    option = ["--decryption-key", key_files / key] if key else []
+    refused = work.pull(target, *guest.options(), *option, policy=guest.policy, registry=guest.registry, check=None)
+    assert refused.status in (KEY, 7) and reason in refused.message, refused
+
+
 # ---- forms that are accepted
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])

@@ -46,7 +46,7 @@ static void test_config(void)
 static void test_missing_file(void)
 {
     g_autoptr(GError) error = NULL;
-    g_assert_null(gp_key_providers_load("/run/cdh.sock", "/nowhere/ocicrypt.json", &error));
+    g_assert_null(gp_key_providers_load("/run/cdh.sock", "/nowhere/ocicrypt.json", NULL, &error));
     g_assert_error(error, GP_ERROR, GP_ERROR_KEY);
     g_assert_nonnull(strstr(error->message, "/nowhere/ocicrypt.json"));
 }
