@@ -63,7 +63,9 @@ void gp_set_errno(GError **error, int err, const char *format, ...)
     g_autofree char *context = g_strdup_vprintf(format, arguments);
     va_end(arguments);
 
-    GpErrorCode code = err == ENOSPC || err == EDQUOT || err == ENOMEM ? GP_ERROR_SPACE : GP_ERROR_INTERNAL;
+    GpErrorCode code = err == ENOSPC || err == EDQUOT || err == ENOMEM ? GP_ERROR_SPACE
+                       : err == EROFS                                  ? GP_ERROR_UNSUPPORTED
+                                                                       : GP_ERROR_INTERNAL;
     g_autofree char *text = gp_errno_text(err);
     g_set_error(error, GP_ERROR, is_integrity(err) ? GP_ERROR_DIGEST : code, "%s: %s", context, text);
 }

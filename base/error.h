@@ -52,7 +52,8 @@ GpErrorCode gp_error_code(const GError *error);
 gboolean gp_error_code_from_name(const char *name, GpErrorCode *code);
 
 /* Sets @error from errno value @err with the context @format…: ENOSPC, EDQUOT and ENOMEM become SPACE, what a disk that
- * was tampered with comes to (EIO, EILSEQ, EBADMSG, EUCLEAN) DIGEST, all others INTERNAL. gp_errno_text() is appended.
+ * was tampered with comes to (EIO, EILSEQ, EBADMSG, EUCLEAN) DIGEST, EROFS UNSUPPORTED, all others INTERNAL.
+ * gp_errno_text() is appended.
  */
 void gp_set_errno(GError **error, int err, const char *format, ...) G_GNUC_PRINTF(3, 4);
 

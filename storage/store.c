@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -125,6 +126,21 @@ static gboolean configure_repository(OstreeRepo *repo, GError **error)
     return ostree_repo_write_config(repo, config, error);
 }
 
+/* Before anything is fetched for it: layers have attributes of their own, and overlayfs marks opaque directories so. */
+static gboolean check_attributes(GpStore *store, const char *name, GError **error)
+{
+    GP_AUTOFD int fd = openat(store->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && fsetxattr(fd, "trusted.guest-pull.probe", "y", 1, 0) < 0 && errno == EOPNOTSUPP) {
+        g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
+            "store %s: its filesystem has no extended attributes, which layers need\next4 and xfs have them.",
+            store->path);
+        return FALSE;
+    }
+    if (fd >= 0)
+        (void) fremovexattr(fd, "trusted.guest-pull.probe");
+    return TRUE;
+}
+
 /* Made under another name, so that whoever is killed on the way leaves no half repository. libostree would give it
  * 0755: nobody else may reach the set-user-id files of an image. */
 static gboolean make_repository(GpStore *store, GError **error)
@@ -134,7 +150,8 @@ static gboolean make_repository(GpStore *store, GError **error)
         return FALSE;
     if (faccessat(store->fd, "repo", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return TRUE;
-    if (!gp_remove_tree(store->fd, "repo.new", error) || !make_directory(store, "repo.new", error))
+    if (!gp_remove_tree(store->fd, "repo.new", error) || !make_directory(store, "repo.new", error) ||
+        !check_attributes(store, "repo.new", error))
         return FALSE;
     g_autoptr(GError) cause = NULL;
     g_autoptr(OstreeRepo) repo =

@@ -53,9 +53,11 @@ static void foreign_errors_become_ours(void)
 
 static void errno_keeps_its_meaning(void)
 {
-    g_autoptr(GError) full = NULL, other = NULL;
+    g_autoptr(GError) full = NULL, other = NULL, fixed = NULL;
     gp_set_errno(&full, EDQUOT, "f");
     g_assert_error(full, GP_ERROR, GP_ERROR_SPACE);
+    gp_set_errno(&fixed, EROFS, "f");
+    g_assert_error(fixed, GP_ERROR, GP_ERROR_UNSUPPORTED);
     gp_set_errno(&other, ENOTDIR, "f");
     g_assert_error(other, GP_ERROR, GP_ERROR_INTERNAL);
     g_assert_cmpstr(other->message, ==, "f: Not a directory");
