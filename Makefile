@@ -175,6 +175,7 @@ include bench/bench.mk
 -include packaging/package.mk
 -include tests/policy.mk
 include tests/integration/stress.mk
+-include tests/guest/guest.mk
 
 # ---- the two commands of the README
 deps:

@@ -64,14 +64,16 @@ def fields(message: bytes) -> dict:
 
 
 class Server:
-    """A ttrpc server at `path`; `methods`: (service, method) -> function from payload to payload, which may raise Refusal or Silence.
+    """A ttrpc server at `path`, or with None on a free TCP port of the loopback (port), for guests; `methods`: (service, method) ->
+    function from payload to payload, which may raise Refusal or Silence.
     calls: (service, method, payload) in the order of arrival. raw: bytes that are sent instead of any answer."""
 
     def __init__(self, path, methods: dict):
-        self.path, self.methods, self.calls, self.raw = os.fspath(path), methods, [], None
+        self.path, self.methods, self.calls, self.raw = path and os.fspath(path), methods, [], None
         self.ended = threading.Event()
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(self.path)
+        self.listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
+        self.listener.bind(self.path or ("127.0.0.1", 0))
+        self.port = None if path else self.listener.getsockname()[1]
         self.listener.listen(64)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -121,7 +123,7 @@ class Server:
         self.ended.set()
         self.listener.shutdown(socket.SHUT_RDWR)  # closing alone does not end accept()
         self.listener.close()
-        if os.path.exists(self.path):
+        if self.path and os.path.exists(self.path):
             os.unlink(self.path)
 
     def __enter__(self):
@@ -129,6 +131,48 @@ class Server:
 
     def __exit__(self, *_):
         self.stop()
+
+
+class Client:
+    """A ttrpc client of the service at `address`: a path, or (host, port) where something carries it there."""
+
+    def __init__(self, address, timeout: float = 60):
+        if isinstance(address, tuple):
+            self.socket = socket.create_connection(address, timeout)
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(timeout)
+            self.socket.connect(os.fspath(address))
+        self.stream, self.next_id = self.socket.makefile("rwb"), 1
+
+    def call(self, service: str, method: str, payload: bytes = b"", timeout: float | None = None) -> bytes:
+        """The answer's payload; raises Refusal with the status that came instead."""
+        request = field(1, service.encode()) + field(2, method.encode()) + field(3, payload)
+        if timeout:
+            request += field(4, int(timeout * 1e9))
+        stream_id, self.next_id = self.next_id, self.next_id + 2
+        self.stream.write(struct.pack(">IIBB", len(request), stream_id, 1, 0) + request)
+        self.stream.flush()
+        header = self.stream.read(10)
+        if len(header) < 10:
+            raise ConnectionError("the service hung up")
+        length, answered, kind, _ = struct.unpack(">IIBB", header)
+        assert (answered, kind) == (stream_id, 2), (answered, kind)
+        answer = fields(self.stream.read(length))
+        status = fields(answer.get(1, b""))
+        if status.get(1, OK) != OK:
+            raise Refusal(status[1], status.get(2, b"").decode(errors="replace"))
+        return answer.get(2, b"")
+
+    def close(self):
+        self.stream.close()
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
 
 def kbs(path: str) -> str:
