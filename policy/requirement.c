@@ -189,11 +189,3 @@ void gp_requirement_visit_sources(const GpRequirement *requirement, GpRequiremen
     for (guint i = 0; i < requirement->children->len; i++)
         gp_requirement_visit_sources(requirement->children->pdata[i], visit, data);
 }
-
-gboolean gp_requirements_want_encrypted(GPtrArray *requirements)
-{
-    for (guint i = 0; i < requirements->len; i++)
-        if (((const GpRequirement *) requirements->pdata[i])->type == GP_REQUIREMENT_ENCRYPTED)
-            return TRUE;
-    return FALSE;
-}

@@ -72,6 +72,3 @@ const char *gp_covers_name(GpCovers covers);                  /* "any" */
 /* Calls @visit for every key, certificate or trusted root that @requirement or its children name. */
 typedef void (*GpRequirementVisit)(const GpRequirement *requirement, const GpKeySource *source, gpointer data);
 void gp_requirement_visit_sources(const GpRequirement *requirement, GpRequirementVisit visit, gpointer data);
-
-/* TRUE if one of @requirements is guest-pull/encrypted: no layer of the image may be in the clear. */
-gboolean gp_requirements_want_encrypted(GPtrArray *requirements);

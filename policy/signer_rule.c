@@ -189,7 +189,7 @@ gboolean gp_signer_rule_match(const GpSignerRule *rule, const char *issuer, GpSu
 
 char *gp_signer_rule_to_string(const GpSignerRule *rule)
 {
-    const char *key = NULL;
+    const char *key = "nobody";
     for (gsize i = 0; i < G_N_ELEMENTS(subject_keys); i++)
         if (subject_keys[i].type == rule->type && subject_keys[i].is_pattern == rule->is_pattern)
             key = subject_keys[i].key;

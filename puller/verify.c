@@ -140,7 +140,7 @@ static gboolean check_facts(const Evaluation *evaluation, const GpRequirement *r
         return FALSE;
     }
     if (requirement->signers->len > 0 && !gp_requirement_admits(requirement, facts->identity)) {
-        g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE, "signer-mismatch: %s is none of those who may sign",
+        g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE, "identity-mismatch: %s is none of those who may sign",
             facts->signer ? facts->signer : "nobody");
         return FALSE;
     }

@@ -212,14 +212,6 @@ static void test_certificates_of_the_format_are_kept(void)
     g_assert_cmpstr(sources->str, ==, "/r1.pub /r2.pub /ca.pem /root.pem /i.pem ");
 }
 
-static void test_want_encrypted(void)
-{
-    g_autoptr(GpPolicy) yes = parse("[" BY ",{'type':'guest-pull/encrypted'}]", NULL), no = parse("[" BY "]", NULL);
-    const char *scope;
-    g_assert_true(gp_requirements_want_encrypted(gp_policy_lookup(yes, "docker", NULL, NULL, &scope)));
-    g_assert_false(gp_requirements_want_encrypted(gp_policy_lookup(no, "docker", NULL, NULL, &scope)));
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -227,6 +219,5 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/own/everything-is-kept", test_everything_is_kept);
     g_test_add_func("/policy/own/defaults", test_defaults);
     g_test_add_func("/policy/own/certificates-of-the-format-are-kept", test_certificates_of_the_format_are_kept);
-    g_test_add_func("/policy/own/want-encrypted", test_want_encrypted);
     return g_test_run();
 }
