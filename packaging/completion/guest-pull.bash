@@ -36,7 +36,7 @@ _guest_pull_paths() {
 # Completes the value of option $1, with $2 before it, $3 so far; 1 if it is no option with a value.
 _guest_pull_value() {
     case $1 in
-        --policy | --authfile | --config | -c | --guest-pull | --exec-upstream) _guest_pull_paths -f "$2" "$3" ;;
+        --policy | --authfile | --decryption-key | --config | -c | --guest-pull | --exec-upstream) _guest_pull_paths -f "$2" "$3" ;;
         --bundle | -b | --registries-d | --store | --cert-dir | --bundle-root) _guest_pull_paths -d "$2" "$3" ;;
         --platform) _guest_pull_reply "$2$3" "$2"linux/{amd64,arm64,s390x} ;;
         --log-format) _guest_pull_reply "$2$3" "$2"{text,json,journald} ;;

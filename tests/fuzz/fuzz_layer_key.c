@@ -1,5 +1,7 @@
 /* FUZZ_LIBS: puller base
  * An encrypted layer's options: public ones, a NUL, then private ones, bare and as a JWE that is for nobody. */
+#include <openssl/rsa.h>
+
 #include "base/error.h"
 #include "puller/jwe.h"
 #include "puller/layer_key.h"
