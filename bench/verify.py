@@ -16,6 +16,7 @@ BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build"))
 import minisigstore as mini  # noqa: E402
 from image import File, Image, Layer, digest_of  # noqa: E402
 from lib import FakeRegistry, guest_pull  # noqa: E402
+from oci_registry import OciRegistry, attach_bundle  # noqa: E402
 from signing import CosignKey, GpgKey, cosign_payload, cosign_sign, simple_payload, write_lookaside, write_policy, write_registries_d  # noqa: E402
 
 REFERENCE, DIGEST = "registry.example/app:1", "sha256:" + "1" * 64
@@ -54,27 +55,34 @@ class Uploads(FakeRegistry):
 
     def put_manifest(self, repository, reference, manifest, media_type):
         self.answers[f"/v2/{repository}/manifests/{reference}"] = (200, {"Content-Type": media_type}, manifest)
+        return digest_of(manifest)
 
 
 def requests(folder: pathlib.Path):
     """The requests of one verification, by kind of signature; the registry is asked by digest, as kata asks."""
-    image, gpg, key = Image([Layer([File("a", "b")])]), GpgKey(), CosignKey(folder / "keys")
+    image, gpg, key, instance = Image([Layer([File("a", "b")])]), GpgKey(), CosignKey(folder / "keys"), mini.Sigstore()
     try:
-        for what in ("nothing is demanded", "cosign, key, by tag", "GPG, lookaside in a directory"):
-            with Uploads() as registry:
-                registry.add(image, "app")
+        for what in ("nothing is demanded", "cosign, key, by tag", "cosign 3's bundle, referrers API", "cosign 3's bundle, fallback tag",
+                     "GPG, lookaside in a directory"):
+            with (OciRegistry if "API" in what else Uploads)() as registry:
+                image.push(registry, "app", "1") if "API" in what else registry.add(image, "app")
                 name = f"{registry.host}/app@{image.digest}"
                 requirement = {"type": "insecureAcceptAnything"}
                 if "cosign" in what:
                     cosign_sign(registry, "app", image.digest, key)
                     requirement = {"type": "sigstoreSigned", "keyPath": key.public}
+                if "bundle" in what:
+                    signed = instance.bundle(mini.statement_for(image.digest.split(":")[1]), keyless=False, entries=[])
+                    attach_bundle(registry, "app", image.digest, signed)
+                    (folder / "signer.pub").write_bytes(instance.signer.pem)
+                    requirement = {"type": "sigstoreSigned", "keyPath": str(folder / "signer.pub")}
                 if "GPG" in what:
                     write_lookaside(folder / "lookaside", "app", image.digest, gpg.sign(simple_payload(image.digest, f"{registry.host}/app:1")))
                     requirement = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": gpg.public, "signedIdentity": {"type": "matchRepository"}}
                 del registry.seen[:]
                 guest_pull("verify", name, "--plain-http", registry.host, "--policy", write_policy(folder / "policy.json", {registry.host: [requirement]}),
                            "--registries-d", write_registries_d(folder / "registries.d", folder / "lookaside"))
-                yield what, registry.paths()
+                yield what, registry.seen if "API" in what else registry.paths()
     finally:
         gpg.stop()
 

@@ -5,17 +5,19 @@
 
 #define MAX_DIGESTS 2
 
-typedef GPtrArray *(*Ask)(const GpSignatureSearchRequest *request, const GpDigest *digest, GError **error);
+typedef struct Question Question;
+typedef GPtrArray *(*Ask)(Question *question, GError **error);
 
 /* One place asked about one digest. */
-typedef struct {
+struct Question {
     const GpSignatureSearchRequest *request;
     const GpDigest *digest;
     Ask ask;
     GThread *thread; /* NULL: not asked, or the answer is there */
     GPtrArray *answer;
+    gboolean elsewhere; /* referrers: the registry keeps no list of them */
     GError *error;
-} Question;
+};
 
 struct _GpSignatureSearch {
     GpSignatureSearchRequest request;
@@ -25,27 +27,29 @@ struct _GpSignatureSearch {
 
 /* ---- the questions */
 
-static GPtrArray *ask_simple(const GpSignatureSearchRequest *request, const GpDigest *digest, GError **error)
+static GPtrArray *ask_simple(Question *question, GError **error)
 {
+    const GpSignatureSearchRequest *request = question->request;
     g_autofree char *base = request->identity ? gp_lookaside_base(request->lookaside, request->identity) : NULL;
-    return gp_source_simple_signatures(request->source, request->identity, base, digest, error);
+    return gp_source_simple_signatures(request->source, request->identity, base, question->digest, error);
 }
 
-static GPtrArray *ask_tag(const GpSignatureSearchRequest *request, const GpDigest *digest, GError **error)
+static GPtrArray *ask_tag(Question *question, GError **error)
 {
-    return gp_source_cosign_signatures(request->source, request->identity, digest, error);
+    const GpSignatureSearchRequest *request = question->request;
+    return gp_source_cosign_signatures(request->source, request->identity, question->digest, error);
 }
 
 /* The list alone: an image whose tag has what is needed costs no more than that. */
-static GPtrArray *ask_referrers(const GpSignatureSearchRequest *request, const GpDigest *digest, GError **error)
+static GPtrArray *ask_referrers(Question *question, GError **error)
 {
-    return gp_source_referrers(request->source, digest, error);
+    return gp_source_referrers(question->request->source, question->digest, &question->elsewhere, error);
 }
 
 static gpointer run(gpointer data)
 {
     Question *question = data;
-    question->answer = question->ask(question->request, question->digest, &question->error);
+    question->answer = question->ask(question, &question->error);
     return NULL;
 }
 
@@ -86,20 +90,29 @@ static GPtrArray *await(Question *question, GError **error)
     return question->answer;
 }
 
+static gboolean open_referrers(GpSource *source, const Question *question, GPtrArray *list, GError **error)
+{
+    g_autoptr(GPtrArray) fallback =
+        question->elsewhere ? gp_source_fallback_referrers(source, question->digest, error) : NULL;
+    if (question->elsewhere && !fallback)
+        return FALSE;
+    g_autoptr(GPtrArray) bundles =
+        gp_source_bundles(source, question->digest, fallback ? fallback : question->answer, error);
+    if (bundles)
+        add_all(list, bundles, question->digest);
+    return bundles != NULL;
+}
+
 static gboolean take_one(GpSignatureSearch *search, GpSignaturePlace place, guint i, GPtrArray *list, GError **error)
 {
-    const GpDigest *digest = &search->request.digests[i];
-    GPtrArray *answer = await(&search->questions[place][i], error);
+    Question *question = &search->questions[place][i];
+    GPtrArray *answer = await(question, error);
     if (!answer)
         return FALSE;
-    if (place != GP_PLACE_BUNDLES) {
-        add_all(list, answer, digest);
-        return TRUE;
-    }
-    g_autoptr(GPtrArray) bundles = gp_source_bundles(search->request.source, digest, answer, error);
-    if (bundles)
-        add_all(list, bundles, digest);
-    return bundles != NULL;
+    if (place == GP_PLACE_BUNDLES)
+        return open_referrers(search->request.source, question, list, error);
+    add_all(list, answer, question->digest);
+    return TRUE;
 }
 
 GPtrArray *gp_signature_search_take(GpSignatureSearch *search, GpSignaturePlace place, GError **error)

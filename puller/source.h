@@ -28,8 +28,8 @@ typedef struct {
 GpImageName *gp_image_name_parse(const char *text, GError **error);
 void gp_image_name_free(GpImageName *name);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpImageName, gp_image_name_free)
-/* The policy scope that is tried first for a local image: its directory, for oci with ":TAG" if one was written. NULL for
- * docker. Caller's. */
+/* The policy scope that is tried first for a local image: its directory, for oci with ":TAG" if one was written. NULL
+ * for docker. Caller's. */
 char *gp_image_name_scope(const GpImageName *name);
 const char *gp_source_type_name(GpSourceType type); /* the policy's transport: "docker", "oci", "dir" */
 
@@ -82,10 +82,12 @@ GPtrArray *gp_source_simple_signatures(
 GPtrArray *gp_source_cosign_signatures(
     GpSource *source, const GpReference *identity, const GpDigest *digest, GError **error);
 
-/* The manifests that are attached to @digest: docker: the referrers API with its pages, where there is none the
- * fallback tag sha256-<hex>; oci: the layout's index. GpDescriptor*, unchecked. Errors: as for manifests; nothing there
- * is none. */
-GPtrArray *gp_source_referrers(GpSource *source, const GpDigest *digest, GError **error);
+/* The manifests that are attached to @digest: docker: the referrers API with its pages; oci: the layout's index.
+ * *@elsewhere is set where the registry has no such API: gp_source_fallback_referrers() then reads the tag
+ * sha256-<hex>, which clients keep instead. GpDescriptor*, unchecked. Errors: as for manifests; nothing there is none.
+ */
+GPtrArray *gp_source_referrers(GpSource *source, const GpDigest *digest, gboolean *elsewhere, GError **error);
+GPtrArray *gp_source_fallback_referrers(GpSource *source, const GpDigest *digest, GError **error);
 /* The Sigstore bundles among @referrers (of gp_source_referrers()) that are attached to @digest; each is opened,
  * several at once, whatever the list says that it is. GpFoundSignature* of GP_FOUND_BUNDLE; those that could not be
  * read have "problem" set. Errors: LIMIT for more than GP_LIMIT_REFERRERS that may be bundles; NETWORK, AUTH, SANDBOX,

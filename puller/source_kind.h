@@ -17,8 +17,10 @@ typedef struct {
     /* The manifest under cosign's tag for @digest, *@content_type maybe NULL. NULL without error: there is none. */
     GBytes *(*cosign_manifest)(GpSource *source, const char *tag, char **content_type, GError **error);
     /* The manifests that refer to @digest, GpDescriptor*, as far as the source knows: they may refer to others and be
-     * anything. NULL member: the kind has none. */
-    GPtrArray *(*referrers)(GpSource *source, const GpDigest *digest, GError **error);
+     * anything. *@elsewhere: it keeps no such list, and fallback_referrers is to be asked. NULL members: the kind has
+     * none. */
+    GPtrArray *(*referrers)(GpSource *source, const GpDigest *digest, gboolean *elsewhere, GError **error);
+    GPtrArray *(*fallback_referrers)(GpSource *source, const GpDigest *digest, GError **error);
     /* Number @index (from 1) of the signatures stored beside the image. NULL without error: no more. NULL member: the
      * kind has none. */
     GBytes *(*stored_signature)(GpSource *source, const GpDigest *digest, guint index, char **where, GError **error);

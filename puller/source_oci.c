@@ -173,7 +173,7 @@ static GBytes *oci_cosign_manifest(GpSource *source, const char *tag, char **con
 
 /* A layout has no list of its own: whatever else stands in its index may refer to the image (as "oras copy -r" and
  * "cosign save" leave it), under a fallback tag or none. */
-static GPtrArray *oci_referrers(GpSource *source, const GpDigest *digest, GError **error)
+static GPtrArray *oci_referrers(GpSource *source, const GpDigest *digest, gboolean *elsewhere, GError **error)
 {
     g_autoptr(GpIndex) index = read_index(source, error);
     if (!index)

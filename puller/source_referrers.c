@@ -185,12 +185,22 @@ GPtrArray *gp_source_bundles(GpSource *source, const GpDigest *digest, GPtrArray
     return collect(chosen, error);
 }
 
-GPtrArray *gp_source_referrers(GpSource *source, const GpDigest *digest, GError **error)
+static GPtrArray *told(GPtrArray *list, GError **error)
 {
-    if (!source->kind->referrers)
-        return g_ptr_array_new_with_free_func((GDestroyNotify) gp_descriptor_free);
-    GPtrArray *list = source->kind->referrers(source, digest, error);
     if (!list)
         g_prefix_error(error, "looking for referrers: ");
     return list;
+}
+
+GPtrArray *gp_source_referrers(GpSource *source, const GpDigest *digest, gboolean *elsewhere, GError **error)
+{
+    *elsewhere = FALSE;
+    if (!source->kind->referrers)
+        return g_ptr_array_new_with_free_func((GDestroyNotify) gp_descriptor_free);
+    return told(source->kind->referrers(source, digest, elsewhere, error), error);
+}
+
+GPtrArray *gp_source_fallback_referrers(GpSource *source, const GpDigest *digest, GError **error)
+{
+    return told(source->kind->fallback_referrers(source, digest, error), error);
 }

@@ -55,18 +55,18 @@ static gboolean take_entries(GBytes *bytes, const char *content_type, GPtrArray 
 }
 
 /* The tag that clients keep where the registry has no list of its own (distribution-spec, "Referrers Tag Schema"). */
-static gboolean take_fallback(GpSource *source, const GpDigest *digest, GPtrArray *list, GError **error)
+static GPtrArray *registry_fallback_referrers(GpSource *source, const GpDigest *digest, GError **error)
 {
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify) gp_descriptor_free);
     g_autofree char *hex = gp_digest_to_hex(digest);
     g_autofree char *tag = g_strdup_printf("%s-%.64s", gp_digest_algorithm_name(digest->algorithm), hex);
     g_autofree char *content_type = NULL;
     g_autoptr(GError) cause = NULL;
     g_autoptr(GBytes) bytes = registry_cosign_manifest(source, tag, &content_type, &cause);
-    if (cause || (bytes && !take_entries(bytes, content_type, list, &cause))) {
-        g_propagate_prefixed_error(error, g_steal_pointer(&cause), "tag %s: ", tag);
-        return FALSE;
-    }
-    return TRUE;
+    if (!cause && (!bytes || take_entries(bytes, content_type, list, &cause)))
+        return g_steal_pointer(&list);
+    g_propagate_prefixed_error(error, g_steal_pointer(&cause), "tag %s: ", tag);
+    return NULL;
 }
 
 /* A registry's own list says truly of each entry what it is, so that others than bundles need not be opened. */
@@ -77,7 +77,7 @@ static void drop_others(GPtrArray *list)
             g_ptr_array_remove_index(list, i - 1);
 }
 
-static GPtrArray *registry_referrers(GpSource *source, const GpDigest *digest, GError **error)
+static GPtrArray *registry_referrers(GpSource *source, const GpDigest *digest, gboolean *elsewhere, GError **error)
 {
     g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify) gp_descriptor_free);
     g_autofree char *page = NULL;
@@ -92,8 +92,10 @@ static GPtrArray *registry_referrers(GpSource *source, const GpDigest *digest, G
             gp_fetch_referrers(source->fetch, source->location, digest, &page, &content_type, &cause);
         /* No such API, or a server that answers every address with a page for people. */
         if (i == 0 && (bytes ? !take_entries(bytes, content_type, list, NULL)
-                             : g_error_matches(cause, GP_ERROR, GP_ERROR_NOT_FOUND)))
-            return take_fallback(source, digest, list, error) ? g_steal_pointer(&list) : NULL;
+                             : g_error_matches(cause, GP_ERROR, GP_ERROR_NOT_FOUND))) {
+            *elsewhere = TRUE;
+            return g_steal_pointer(&list);
+        }
         if (!bytes || (i > 0 && !take_entries(bytes, content_type, list, &cause))) {
             g_propagate_error(error, g_steal_pointer(&cause));
             return NULL;
@@ -109,4 +111,5 @@ const GpSourceKind gp_source_registry = {
     .blob = registry_blob,
     .cosign_manifest = registry_cosign_manifest,
     .referrers = registry_referrers,
+    .fallback_referrers = registry_fallback_referrers,
 };

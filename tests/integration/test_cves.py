@@ -11,8 +11,8 @@ import minisigstore as mini
 from minisigstore import NOW, b64
 from minisigstore.authority import Fulcio, TimestampAuthority
 from minisigstore.keys import Key
-from oci_registry import OciRegistry
-from test_sigstore import attach, cosign_tag_signature, fulcio_rule, keyed, keyless, legacy, statement, verify, with_mail
+from oci_registry import OciRegistry, attach_bundle as attach
+from test_sigstore import cosign_tag_signature, fulcio_rule, keyed, keyless, legacy, statement, verify, with_mail
 
 DSSE = {"entries": ["dsse"]}
 V2 = {"entries": ["v2"], "stamps": 1}

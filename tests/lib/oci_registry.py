@@ -5,22 +5,24 @@ import http.server
 import json
 import re
 import threading
+import time
 import urllib.parse
 import uuid
 
-from image import digest_of
+from image import INDEX, MANIFEST, digest_of
 from registry import Http
 
-INDEX = "application/vnd.oci.image.index.v1+json"
+EMPTY = "application/vnd.oci.empty.v1+json"
+BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 NAME = r"/v2/([a-z0-9._/-]+)"
 
 
 class OciRegistry(Http):
     """Use as a context manager. page: entries of a page of referrers (None: one page). typed: whether the list says what its entries are.
-    seen: every request as "METHOD /path?query". blobs, manifests, tags: what it holds, to be changed by tests."""
+    delay: seconds before each answer, which is how far away it is. seen: every request as "METHOD /path?query". blobs, manifests, tags: what it holds, to be changed by tests."""
 
     def __init__(self, page: int | None = None, typed: bool = True):
-        self.page, self.typed = page, typed
+        self.page, self.typed, self.delay = page, typed, 0.0
         self.seen: list[str] = []
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}  # (repository, digest) → (type, bytes)
@@ -35,6 +37,7 @@ class OciRegistry(Http):
                 size = int(self.headers.get("Content-Length") or 0)
                 body = self._chunks() if self.headers.get("Transfer-Encoding") == "chunked" else self.rfile.read(size)
                 registry.seen.append(f"{self.command} {self.path}")
+                time.sleep(registry.delay)
                 status, headers, answer = registry.answer(self.command, self.path, self.headers, body)
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(answer)), **headers}.items():
@@ -154,3 +157,23 @@ class OciRegistry(Http):
 
     def __exit__(self, *_):
         self.stop()
+
+
+def attach_bundle(registry, repository: str, digest: str, bundle: dict | bytes, subject: str | None = None, listed: str | None = None) -> str:
+    """Attaches a bundle as cosign 3 does: a referrer; in a registry without that API also an entry of the fallback tag, which says
+    artifactType `listed`. Returns the digest of the referrer."""
+    blob = bundle if isinstance(bundle, bytes) else json.dumps(bundle).encode()
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": BUNDLE_TYPE,
+                "config": {"mediaType": EMPTY, "digest": registry.put_blob(repository, b"{}"), "size": 2},
+                "layers": [{"mediaType": BUNDLE_TYPE, "digest": registry.put_blob(repository, blob), "size": len(blob)}],
+                "subject": {"mediaType": MANIFEST, "digest": subject or digest, "size": 1},
+                "annotations": {"dev.sigstore.bundle.content": "dsse-envelope"}}
+    data = json.dumps(manifest).encode()
+    own = registry.put_manifest(repository, digest_of(data), data, MANIFEST)
+    if not isinstance(registry, OciRegistry):
+        tag = digest.replace(":", "-")
+        old = registry.get_manifest(repository, tag)
+        entries = json.loads(old)["manifests"] if old else []
+        entries.append({"mediaType": MANIFEST, "digest": own, "size": len(data), **({"artifactType": listed} if listed else {})})
+        registry.put_manifest(repository, tag, json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode(), INDEX)
+    return own

@@ -118,7 +118,11 @@ static char *put_artifact(
 
 static GPtrArray *search(Case *c, GError **error)
 {
-    g_autoptr(GPtrArray) entries = gp_source_referrers(c->source, &c->image, error);
+    gboolean elsewhere = FALSE;
+    g_autoptr(GPtrArray) first = gp_source_referrers(c->source, &c->image, &elsewhere, error);
+    g_autoptr(GPtrArray) entries = first && elsewhere ? gp_source_fallback_referrers(c->source, &c->image, error)
+                                   : first            ? g_ptr_array_ref(first)
+                                                      : NULL;
     return entries ? gp_source_bundles(c->source, &c->image, entries, error) : NULL;
 }
 
