@@ -17,4 +17,4 @@ typedef struct {
 
 /* Returns GpRootfsDirectory* (storage/rootfs_directory.h) with all their parents, parents first; empty for ordinary
  * images. Errors: INTERNAL, CANCELLED. */
-GPtrArray *gp_overlay_plan(const GpOverlayStack *stack, GError **error);
+GPtrArray *gp_overlay_plan(const GpOverlayStack *given, GError **error);

@@ -110,16 +110,31 @@ static gboolean owes_entry(const GpUnpackHeaders *headers)
     return headers->has_pax || headers->long_name || headers->long_link;
 }
 
-/* The sum of all bytes, the checksum's own as spaces; old tars took them for signed. */
+/* The sum of all bytes, the checksum's own taken for spaces. */
+static gint sum_unsigned(const guint8 *block)
+{
+    gint sum = 0;
+    for (gsize i = 0; i < BLOCK; i++)
+        sum += block[i];
+    for (gsize i = AT_CHECKSUM; i < AT_TYPE; i++)
+        sum += ' ' - block[i];
+    return sum;
+}
+
+/* The same as old tars have it, who took bytes for signed. */
+static gint sum_signed(const guint8 *block)
+{
+    gint sum = 0;
+    for (gsize i = 0; i < BLOCK; i++)
+        sum += i >= AT_CHECKSUM && i < AT_TYPE ? ' ' : (gint8) block[i];
+    return sum;
+}
+
 static gboolean checksum_is_right(const guint8 *block)
 {
-    gint64 told, sum = 0, signed_sum = 0;
-    for (gsize i = 0; i < BLOCK; i++) {
-        guint8 byte = i >= AT_CHECKSUM && i < AT_TYPE ? ' ' : block[i];
-        sum += byte;
-        signed_sum += (gint8) byte;
-    }
-    return gp_unpack_number(block + AT_CHECKSUM, AT_TYPE - AT_CHECKSUM, &told) && (told == sum || told == signed_sum);
+    gint64 told;
+    return gp_unpack_number(block + AT_CHECKSUM, AT_TYPE - AT_CHECKSUM, &told) &&
+           (told == sum_unsigned(block) || told == sum_signed(block));
 }
 
 static gboolean is_zero(const guint8 *block)
