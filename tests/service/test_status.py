@@ -83,6 +83,21 @@ def test_options_win_over_the_configuration(service):
     assert service.pull("example.com/slow", service.bundle())["code"] == 0
 
 
+@pytest.mark.parametrize("value, status, words", [
+    (True, 0, "the encrypted volume is open"),
+    (True, 7, "the encrypted volume could not be opened: exit status 7"),
+    (False, 0, ""),
+])
+def test_an_eager_volume_is_opened_at_the_start(service, value, status, words):
+    service.start(environment={"FAKE_CONFIG": settings(**{"volume.eager": value}), "FAKE_VOLUME_STATUS": str(status)})
+    assert service.pull("example.com/ok", service.bundle())["code"] == 0
+    end = time.monotonic() + 10
+    while words not in service.log_text() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert words in service.log_text()
+    assert ("fake volume: volume open" in service.log_text()) == value
+
+
 @pytest.mark.parametrize("text, status, words", [
     ('{"error":{"code":"usage","message":"cdh.toml: [guest_pull] polcy: unknown key"}}', 2, "cdh.toml: [guest_pull] polcy"),
     ("{}", 0, "settings"), ("", 1, "exit status 1"),
