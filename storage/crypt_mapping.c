@@ -32,8 +32,9 @@ static void remember(int level, const char *message, void *last)
     char **text = last;
     if (level != CRYPT_LOG_ERROR)
         return;
+    g_autofree char *line = g_strchomp(g_strdup(message));
     g_free(*text);
-    *text = gp_escape(message, -1, 300);
+    *text = gp_escape(line, -1, 300);
 }
 
 static gboolean has_module(const char *name)
@@ -42,23 +43,30 @@ static gboolean has_module(const char *name)
     return g_file_test(path, G_FILE_TEST_IS_DIR);
 }
 
+/* The modules (comma-separated) that this kernel does not show; NULL. One that is built in may not show either, so this
+ * explains a failure and makes none. Caller's. */
+static char *missing_modules(void)
+{
+    static const char *const names[] = {"dm_mod", "dm_crypt", "dm_integrity", NULL};
+    g_autoptr(GPtrArray) missing = g_ptr_array_new();
+    for (gsize i = 0; names[i]; i++)
+        if (!has_module(names[i]))
+            g_ptr_array_add(missing, (gpointer) (guintptr) names[i]);
+    g_ptr_array_add(missing, NULL);
+    return missing->len > 1 ? g_strjoinv(", ", (char **) missing->pdata) : NULL;
+}
+
 /* The errno of a library call as an error of ours: what the kernel lacks is told as such. */
 static gboolean fail(GError **error, int result, const char *what, const char *said)
 {
-    const char *missing = NULL;
-    if (access("/dev/mapper/control", F_OK) < 0)
-        missing = "dm_mod";
-    else if (!has_module("dm_crypt"))
-        missing = "dm_crypt";
-    else if (!has_module("dm_integrity"))
-        missing = "dm_integrity";
-    if (missing) {
-        g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
-            "volume: %s: this kernel has no %s\nThe guest's kernel needs device-mapper with dm-crypt and dm-integrity.",
-            what, missing);
+    g_autofree char *missing = missing_modules();
+    if (!missing) {
+        gp_set_errno(error, -result, "volume: %s%s%s", what, said ? ": " : "", said ? said : "");
         return FALSE;
     }
-    gp_set_errno(error, -result, "volume: %s%s%s", what, said ? ": " : "", said ? said : "");
+    g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
+        "volume: %s: %s%s%s\nThis kernel shows no %s: the volume needs device-mapper with dm-crypt and dm-integrity.",
+        what, said ? said : "", said ? ": " : "", g_strerror(-result), missing);
     return FALSE;
 }
 
@@ -211,10 +219,11 @@ static gboolean erase_header(const GpCryptBacking *backing, GError **error)
 {
     g_autofree guint8 *zeros = g_malloc0(GP_LUKS2_DATA_OFFSET);
     GP_AUTOFD int fd = open(backing->path, O_WRONLY | O_CLOEXEC);
-    if (fd >= 0 && gp_write_all(fd, zeros, GP_LUKS2_DATA_OFFSET, error))
-        return fsync(fd) == 0;
-    if (fd < 0)
-        gp_set_errno(error, errno, "volume %s", backing->path);
+    if (fd >= 0 && !gp_write_all(fd, zeros, GP_LUKS2_DATA_OFFSET, error))
+        return FALSE;
+    if (fd >= 0 && fsync(fd) == 0)
+        return TRUE;
+    gp_set_errno(error, errno, "volume %s: erasing the header", backing->path);
     return FALSE;
 }
 
@@ -290,7 +299,8 @@ gboolean gp_crypt_write_header(const GpCryptBacking *backing, GBytes *header, GE
 gboolean gp_crypt_unmap(GError **error)
 {
     g_autofree char *said = NULL;
-    if (access("/dev/mapper/control", F_OK) < 0 || crypt_status(NULL, GP_VOLUME_NAME) == CRYPT_INACTIVE)
+    /* The node in /dev may be there before its driver is. */
+    if (access("/sys/class/misc/device-mapper", F_OK) < 0 || crypt_status(NULL, GP_VOLUME_NAME) == CRYPT_INACTIVE)
         return TRUE;
     crypt_set_log_callback(NULL, remember, &said);
     int result = crypt_deactivate(NULL, GP_VOLUME_NAME);
