@@ -20,6 +20,7 @@
 #define MAX_TRIES 4
 #define MAX_SMALL_BODY (64 * 1024) /* of an answer that is not what we asked for */
 #define BACKOFF_MS 250
+#define GRACE_SECONDS 1             /* the puller has the same deadline, and its word is the one that should be heard */
 #define MAX_RETRY_AFTER 60          /* seconds */
 #define ENOUGH_PROGRESS (64 * 1024) /* bytes that make an attempt count as a success */
 
@@ -59,6 +60,7 @@ struct _GpJob {
     gboolean enough;  /* an answer that interests nobody was cut */
     guint tries;
     guint64 delivered_before; /* at the start of this try */
+    gboolean no_ranges; /* the server refused to go on where the last answer ended: it must send all of it again */
     gint64 next_time, deadline;
     int status;
     char *content_type, *next_page;
@@ -133,14 +135,18 @@ static void begin_chain(GpJob *job)
     start_exchange(job);
 }
 
+static guint64 range_start(const GpJob *job)
+{
+    return job->no_ranges ? 0 : job->sink.delivered;
+}
+
 static gboolean on_headers(GpExchange *exchange, gpointer data, GError **error)
 {
     GpJob *job = data;
     if (job->phase == PHASE_TOKEN)
         return TRUE;
-    GpAnswerPlan plan = {.is_blob = job->request->kind == GP_REQUEST_BLOB,
-        .size = job->request->size,
-        .range_start = job->sink.delivered};
+    GpAnswerPlan plan = {
+        .is_blob = job->request->kind == GP_REQUEST_BLOB, .size = job->request->size, .range_start = range_start(job)};
     if (!gp_answer_check(&exchange->answer, &plan, error))
         return FALSE;
     /* A server that knows no ranges sends all of it again: what the puller has is dropped. */
@@ -219,7 +225,7 @@ static void start_exchange(GpJob *job)
                                : NULL,
         .form = token ? job->auth.token_form : NULL,
         .accept = token ? NULL : accepted_types(job->request->kind),
-        .range_start = token ? 0 : job->sink.delivered,
+        .range_start = token ? 0 : range_start(job),
         .show_certificate = own,
     };
     g_byte_array_set_size(job->body, 0);
@@ -357,6 +363,12 @@ static void succeed(GpJob *job)
     gp_job_tick(job, g_get_monotonic_time(), TRUE, FALSE);
 }
 
+static void ask_for_all(GpJob *job, const char *why)
+{
+    job->no_ranges = TRUE;
+    retry(job, 0, why);
+}
+
 static void refuse_status(GpJob *job)
 {
     const GpAnswer *answer = &job->exchange->answer;
@@ -368,6 +380,8 @@ static void refuse_status(GpJob *job)
         g_strdup_printf("the server answers %d%s%s", answer->status, text ? ": " : "", text ? text : "");
     if (job->request->kind == GP_REQUEST_REFERRERS && gp_status_lacks_referrers(answer->status))
         fail(job, GP_ERROR_NOT_FOUND, "%s", line);
+    else if (answer->status == 416 && range_start(job) > 0)
+        ask_for_all(job, line);
     else if (gp_status_is_temporary(answer->status))
         retry(job, gp_answer_retry_after(answer, MAX_RETRY_AFTER), line);
     else
@@ -482,7 +496,7 @@ GpJob *gp_job_new(GpWorkerContext *context, const char *message, gsize length, i
     job->context = context;
     job->reply_fd = reply_fd;
     gp_pipe_sink_init(&job->sink, body_fd);
-    job->deadline = g_get_monotonic_time() + (gint64) context->timeout * G_USEC_PER_SEC;
+    job->deadline = g_get_monotonic_time() + (gint64) (context->timeout + GRACE_SECONDS) * G_USEC_PER_SEC;
     job->visited = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     job->body = g_byte_array_new();
     g_autoptr(GError) error = NULL;
