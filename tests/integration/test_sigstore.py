@@ -231,6 +231,27 @@ def test_bundle_in_a_layout(work, instance, image):
     assert done.json["verdict"]["accepted"]
 
 
+# ---- cosign's first form, by keys
+
+@pytest.mark.parametrize("kind, digest, reason", [
+    ("P-256", "sha256", ""), ("P-384", "sha384", ""), ("P-384", "sha256", ""), ("P-521", "sha512", ""), ("P-521", "sha256", ""),
+    ("RSA-2048", "sha256", ""), ("RSA-3072", "sha256", ""), ("RSA-4096", "sha256", ""), ("Ed25519", "sha256", ""),
+    ("P-256", "sha384", "bad-signature"), ("P-384", "sha512", "bad-signature"), ("RSA-2048", "sha512", "bad-signature"),
+    ("P-256", "sha1", "bad-signature")])
+def test_kinds_of_keys(work, registry, image, kind, digest, reason):
+    """Between signatures of strangers and attachments of another kind; base64 with line breaks."""
+    name = image.push(registry, work.repository(), "latest")
+    key, stranger = Key(kind), Key()
+    (work / "key.pub").write_bytes(key.pem)
+    payload = cosign_payload(image.digest, f"{registry.host}/{work.repository()}")
+    for signer, media_type in ((stranger, COSIGN_LAYER), (key, "application/vnd.example"), (key, COSIGN_LAYER), (stranger, COSIGN_LAYER)):
+        text = base64.encodebytes(signer.sign(payload, digest if signer is key else None)).decode()
+        cosign_sign(registry, work.repository(), image.digest, None, payload=payload, signature=b"x", annotations={COSIGN_SIGNATURE: text},
+                    media_type=media_type)
+    done = verify(work, registry, name, sigstore_signed(str(work / "key.pub")), SIGNATURE if reason else OK)
+    assert not reason or f"{reason}: " in done.message
+
+
 # ---- cosign's first form, with certificates and log entries
 
 def fulcio_rule(work, instance, mail="me@team.example", issuer=ISSUER, log=None) -> dict:
@@ -355,6 +376,54 @@ def test_pki_refused(work, registry, image, pki, options, reason):
     payload = cosign_payload(image.digest, f"{registry.host}/{work.repository()}")
     cosign_tag_signature(registry, work.repository(), image, payload, pki_annotations(pki, payload, **options))
     assert f"{reason}: " in verify(work, registry, name, pki_rule(pki, subjectEmail="me@team.example"), SIGNATURE).message
+
+
+# ---- signatures that the public Sigstore made (containers/image's fixtures)
+
+VECTORS = os.environ.get("GUEST_PULL_VECTORS")
+MITR = {"oidcIssuer": "https://github.com/login/oauth", "subjectEmail": "mitr@redhat.com"}
+PUBLIC_CASES = {
+    "fulcio": ("fulcio", {"fulcio": MITR}, ""),
+    "fulcio: another email": ("fulcio", {"fulcio": {**MITR, "subjectEmail": "other@redhat.com"}}, "identity-mismatch"),
+    "fulcio: another issuer": ("fulcio", {"fulcio": {**MITR, "oidcIssuer": "https://github.com/login"}}, "identity-mismatch"),
+    "fulcio: another log": ("fulcio", {"fulcio": MITR, "rekorPublicKeyPath": "cosign.pub"}, "log-unknown"),
+    "fulcio: its signature is no key's": ("key", {"fulcio": MITR}, "no-certificate"),
+    "key": ("key", {"keyPath": "cosign2.pub"}, ""),
+    "key: another": ("key", {"keyPath": "cosign.pub"}, "bad-signature"),
+    "key: another log": ("key", {"keyPath": "cosign2.pub", "rekorPublicKeyPath": "cosign.pub"}, "log-unknown"),
+}
+
+
+def verify_public(work, folder: str, requirement: dict, reason: str):
+    repository = "192.168.64.2:5000/cosign-signed/" + ("key-1" if "key" in folder else "fulcio-rekor-1")
+    requirement["signedIdentity"] = {"type": "exactRepository", "dockerRepository": repository}
+    policy = write_policy(work / "policy.json", default=requirement)
+    done = guest_pull("verify", f"dir:{VECTORS}/containers-image/{folder}", "--as", "example.com/app:1", *work.options(policy=policy),
+                      check=SIGNATURE if reason else OK)
+    assert not reason or f"{reason}: " in done.message
+
+
+@pytest.mark.skipif(not VECTORS, reason="GUEST_PULL_VECTORS is not set: signatures of the public Sigstore are not checked")
+@pytest.mark.parametrize("case", PUBLIC_CASES)
+def test_public_sigstore(work, case):
+    folder, members, reason = PUBLIC_CASES[case]
+    requirement = {"type": "sigstoreSigned", "rekorPublicKeyPath": "rekor.pub", **members}
+    if "fulcio" in requirement:
+        requirement["fulcio"] = {"caPath": f"{VECTORS}/containers-image/fulcio_v1.crt.pem", **requirement["fulcio"]}
+    for member in ("keyPath", "rekorPublicKeyPath"):
+        if member in requirement:
+            requirement[member] = f"{VECTORS}/containers-image/{requirement[member]}"
+    verify_public(work, "dir-img-cosign-fulcio-rekor-valid" if folder == "fulcio" else "dir-img-cosign-key-rekor-valid", requirement, reason)
+
+
+@pytest.mark.skipif(not VECTORS, reason="GUEST_PULL_VECTORS is not set: signatures of the public Sigstore are not checked")
+@pytest.mark.parametrize("more, reason", [({}, ""), ({"scts": 2}, "sct-missing"), ({"timestamps": 1}, "timestamps-missing"), ({"logs": 2}, "log-entries-missing"),
+                                          ({"signers": [{"issuer": MITR["oidcIssuer"], "email": "x@redhat.com"}]}, "identity-mismatch")])
+def test_public_sigstore_keyless(work, more, reason):
+    """The same signature by the trusted root of the public instance, with the certificate's SCT."""
+    requirement = {"type": "guest-pull/keyless", "trustedRootPath": f"{VECTORS}/sigstore-conformance/production_trusted_root.json",
+                   "signers": [{"issuer": MITR["oidcIssuer"], "email": MITR["subjectEmail"]}], **more}
+    verify_public(work, "dir-img-cosign-fulcio-rekor-valid", requirement, reason)
 
 
 # ---- what a pull asks for
