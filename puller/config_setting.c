@@ -269,7 +269,8 @@ static gboolean set_choice(
     if (key->setting == GP_SETTING_VOLUME_INTEGRITY)
         return gp_volume_integrity_from_name(text, &volume->integrity) ||
                refuse(error, place, "\"aes-gcm\", \"xts-hmac-sha256\" or \"none\"");
-    return gp_volume_filesystem_from_name(text, &volume->filesystem) || refuse(error, place, "\"auto\", \"ext4\" or \"xfs\"");
+    return gp_volume_filesystem_from_name(text, &volume->filesystem) ||
+           refuse(error, place, "\"auto\", \"ext4\" or \"xfs\"");
 }
 
 static gboolean set_unsupported(GpPullOptions *options, const GpSettingKey *key)

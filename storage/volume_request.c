@@ -92,7 +92,8 @@ void gp_volume_request_clear(GpVolumeRequest *request)
     g_free(request->config.device);
     g_free(request->config.key);
     g_free(request->mountpoint);
-    g_clear_pointer(&request->key, g_bytes_unref);
+    if (request->key)
+        g_bytes_unref(request->key);
 }
 
 GBytes *gp_volume_request_write(const GpVolumeRequest *request)
