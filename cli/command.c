@@ -13,6 +13,8 @@ const GpCommand gp_commands[] = {
     {"policy explain", "IMAGE", "scopes tried, the match and its requirements", 1, 1, gp_command_policy_explain},
     {"policy match", "INTENDED SIGNED", "one signedIdentity rule (--identity JSON)", 2, 2, gp_command_policy_match,
         TRUE},
+    {"registries resolve", "IMAGE", "the places that are asked, in order, and why", 1, 1,
+        gp_command_registries_resolve},
     {"config show", "", "effective configuration, origin of each value", 0, 0, gp_command_config_show},
     {"images", "", "images in the store; --receipts: past pulls", 0, 0, gp_command_images},
     {"layers", "", "layers in the store", 0, 0, gp_command_layers},

@@ -1,8 +1,10 @@
 /* pull, verify, umount. */
+#include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -109,6 +111,17 @@ static gboolean deliver(GpPull *pull, GError **error)
     return FALSE;
 }
 
+/* What another place made good; on standard error, beside whatever comes of it. */
+static void print_warnings(json_t *warnings)
+{
+    size_t i;
+    json_t *text;
+    json_array_foreach(warnings, i, text)
+    {
+        fprintf(stderr, "guest-pull: warning: %s\n", json_string_value(text));
+    }
+}
+
 static gboolean run_pull(GpContext *context, int *status, GError **error)
 {
     raise_file_limit();
@@ -122,10 +135,13 @@ static gboolean run_pull(GpContext *context, int *status, GError **error)
         gp_progress_stop(progress);
     }
     const GpVerdict *verdict = gp_pull_verdict(pull);
+    g_autoptr(json_t) warnings = gp_pull_warnings(pull);
+    if (!context->json && !context->quiet)
+        print_warnings(warnings);
     if (!ok) {
-        json_t *extra = NULL;
+        json_t *extra = context->json ? json_pack("{s:O}", "warnings", warnings) : NULL;
         if (context->json && verdict)
-            extra = json_pack("{s:o}", "verdict", gp_verdict_to_json(verdict));
+            json_object_set_new(extra, "verdict", gp_verdict_to_json(verdict));
         else if (verdict && !context->pull->bundle && !context->quiet)
             print_verdict(verdict, TRUE);
         *status = gp_report_error(failure, context->json, extra);

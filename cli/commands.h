@@ -12,6 +12,7 @@ gboolean gp_command_umount(GpContext *context, int *status, GError **error);
 int gp_verify_bundle_main(int argc, char **argv);
 
 gboolean gp_command_ref(GpContext *context, int *status, GError **error);
+gboolean gp_command_registries_resolve(GpContext *context, int *status, GError **error);
 
 gboolean gp_command_policy_check(GpContext *context, int *status, GError **error);
 gboolean gp_command_policy_explain(GpContext *context, int *status, GError **error);

@@ -10,8 +10,8 @@
 #include "cli/output.h"
 
 typedef struct {
-    char *config, *policy, *registries_d, *authfile, *store, *platform, *cert_dir, *decryption_key, *as, *bundle,
-        *rw_size, *identity, *older_than, *until_free;
+    char *config, *policy, *registries, *registries_d, *authfile, *store, *platform, *cert_dir, *decryption_key, *as,
+        *bundle, *rw_size, *identity, *older_than, *until_free;
     char **plain_http;
     gboolean json, quiet, verbose, allow_unencrypted, receipts, quarantine, discard, version;
     int timeout, max_parallel;
@@ -20,8 +20,8 @@ typedef struct {
 
 static void arguments_clear(Arguments *a)
 {
-    char *const strings[] = {a->config, a->policy, a->registries_d, a->authfile, a->store, a->platform, a->cert_dir,
-        a->decryption_key, a->as, a->bundle, a->rw_size, a->identity, a->older_than, a->until_free};
+    char *const strings[] = {a->config, a->policy, a->registries, a->registries_d, a->authfile, a->store, a->platform,
+        a->cert_dir, a->decryption_key, a->as, a->bundle, a->rw_size, a->identity, a->older_than, a->until_free};
     for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_strfreev(a->plain_http);
@@ -48,6 +48,7 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
         {"bundle", 'b', 0, G_OPTION_ARG_FILENAME, &a->bundle, "pull: where rootfs and config.json appear", "DIR"},
         {"as", 0, 0, G_OPTION_ARG_STRING, &a->as, "the identity of a local image", "REFERENCE"},
         {"identity", 0, 0, G_OPTION_ARG_STRING, &a->identity, "policy match: a signedIdentity", "JSON"},
+        {"registries", 0, 0, G_OPTION_ARG_STRING, &a->registries, "mirrors and such (registries.conf)", "FILE|URI"},
         {"registries-d", 0, 0, G_OPTION_ARG_FILENAME, &a->registries_d, "where signatures are (registries.d)", "DIR"},
         {"authfile", 0, 0, G_OPTION_ARG_STRING, &a->authfile, "credentials (auth.json)", "FILE|URI"},
         {"store", 0, 0, G_OPTION_ARG_FILENAME, &a->store, "the content store", "DIR"},
@@ -149,6 +150,7 @@ static gboolean apply(Arguments *a, GpContext *context, GError **error)
     if (!apply_numbers(a, context, error))
         return FALSE;
     take_location(context, &options->policy, &a->policy, "policy", "--policy");
+    take_location(context, &options->registries, &a->registries, "registries", "--registries");
     take(context, &options->registries_d, &a->registries_d, "registries_d", "--registries-d");
     take_location(context, &options->authfile, &a->authfile, "authfile", "--authfile");
     take(context, &options->store, &a->store, "store", "--store");

@@ -22,7 +22,8 @@ static const char *const default_files[] = {
 
 const GpConfigPlaces gp_config_places = {.files = default_files, .command_line = "/proc/cmdline"};
 
-/* What guest owners write for the confidential-data-hub. Later rows win: a URI over an inline document. */
+/* What guest owners write for the confidential-data-hub. Later rows win: a URI over an inline document, but for
+ * registries. */
 static const GpSettingKey image_keys[] = {
     {"work_dir", GP_SETTING_STORE, GP_FORM_PATH},
     {"image_security_policy", GP_SETTING_POLICY, GP_FORM_INLINE},
@@ -32,8 +33,9 @@ static const GpSettingKey image_keys[] = {
     {"authenticated_registry_credentials_uri", GP_SETTING_AUTHFILE, GP_FORM_LOCATION},
     {"max_concurrent_layer_downloads_per_image", GP_SETTING_MAX_PARALLEL, GP_FORM_COUNT_CAPPED},
     {"extra_root_certificates", GP_SETTING_EXTRA_ROOTS, GP_FORM_CERTIFICATES},
-    {"registry_config", GP_SETTING_UNSUPPORTED, GP_FORM_UNSUPPORTED},
-    {"registry_configuration_uri", GP_SETTING_UNSUPPORTED, GP_FORM_UNSUPPORTED},
+    /* Here, as in the confidential-data-hub, the inline document wins. */
+    {"registry_configuration_uri", GP_SETTING_REGISTRIES, GP_FORM_LOCATION},
+    {"registry_config", GP_SETTING_REGISTRIES, GP_FORM_INLINE},
     {"image_pull_proxy", GP_SETTING_UNSUPPORTED, GP_FORM_UNSUPPORTED},
     {NULL},
 };
@@ -42,6 +44,8 @@ static const GpSettingKey own_keys[] = {
     {"policy", GP_SETTING_POLICY, GP_FORM_LOCATION},
     {"registries_d", GP_SETTING_REGISTRIES_D, GP_FORM_PATH},
     {"authfile", GP_SETTING_AUTHFILE, GP_FORM_LOCATION},
+    {"registries", GP_SETTING_REGISTRIES, GP_FORM_LOCATION},
+    {"blob_directories", GP_SETTING_BLOB_DIRECTORIES, GP_FORM_PATHS},
     {"runtime_dir", GP_SETTING_RUNTIME_DIR, GP_FORM_PATH},
     {"bundle_roots", GP_SETTING_BUNDLE_ROOTS, GP_FORM_PATHS},
     {"cert_dir", GP_SETTING_CERT_DIR, GP_FORM_PATH},

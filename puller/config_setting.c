@@ -21,6 +21,8 @@ static const struct {
     [GP_SETTING_REGISTRIES_D] = {"registries_d", G_STRUCT_OFFSET(GpPullOptions, registries_d)},
     [GP_SETTING_SIGSTORE_CONFIG] = {"sigstore_config", G_STRUCT_OFFSET(GpPullOptions, sigstore_config)},
     [GP_SETTING_AUTHFILE] = {"authfile", G_STRUCT_OFFSET(GpPullOptions, authfile)},
+    [GP_SETTING_REGISTRIES] = {"registries", G_STRUCT_OFFSET(GpPullOptions, registries)},
+    [GP_SETTING_BLOB_DIRECTORIES] = {"blob_directories", G_STRUCT_OFFSET(GpPullOptions, blob_directories)},
     [GP_SETTING_STORE] = {"store", G_STRUCT_OFFSET(GpPullOptions, store)},
     [GP_SETTING_RUNTIME_DIR] = {"runtime_dir", G_STRUCT_OFFSET(GpPullOptions, runtime_dir)},
     [GP_SETTING_BUNDLE_ROOTS] = {"bundle_roots", G_STRUCT_OFFSET(GpPullOptions, bundle_roots)},
@@ -153,7 +155,10 @@ static gboolean set_inline(
 {
     if (!text)
         return refuse(error, place, "a string");
-    replace(key->setting == GP_SETTING_POLICY ? &options->policy_text : &options->sigstore_config_text, text);
+    char **target = key->setting == GP_SETTING_POLICY       ? &options->policy_text
+                    : key->setting == GP_SETTING_REGISTRIES ? &options->registries_text
+                                                            : &options->sigstore_config_text;
+    replace(target, text);
     g_clear_pointer((char **) field(options, key->setting), g_free);
     return TRUE;
 }
@@ -341,6 +346,8 @@ void gp_setting_replaces(GpPullOptions *options, GpSetting setting)
 {
     if (setting == GP_SETTING_POLICY && options->policy)
         g_clear_pointer(&options->policy_text, g_free);
+    if (setting == GP_SETTING_REGISTRIES && options->registries)
+        g_clear_pointer(&options->registries_text, g_free);
     if (setting == GP_SETTING_SIGSTORE_CONFIG && options->sigstore_config)
         g_clear_pointer(&options->sigstore_config_text, g_free);
     if (setting != GP_SETTING_REGISTRIES_D)
@@ -418,6 +425,11 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
     case GP_SETTING_SIGSTORE_CONFIG:
         return options->sigstore_config_text ? describe_text(options->sigstore_config_text)
                                              : describe_string(options->sigstore_config);
+    case GP_SETTING_REGISTRIES:
+        return options->registries_text ? describe_text(options->registries_text)
+                                        : describe_string(options->registries);
+    case GP_SETTING_BLOB_DIRECTORIES:
+        return describe_list(options->blob_directories);
     case GP_SETTING_EXTRA_ROOTS:
         return describe_certificates(options->extra_roots);
     case GP_SETTING_BUNDLE_ROOTS:

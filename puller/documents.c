@@ -5,7 +5,7 @@
 #include "base/limits.h"
 #include "puller/lookaside_files.h"
 
-enum { POLICY, SIGSTORE, CREDENTIALS, N_DOCUMENTS };
+enum { POLICY, SIGSTORE, CREDENTIALS, REGISTRIES, N_DOCUMENTS };
 
 struct _GpDocuments {
     const GpPullOptions *options;
@@ -14,7 +14,8 @@ struct _GpDocuments {
 
 gboolean gp_documents_may_need_kbs(const GpPullOptions *options)
 {
-    const char *const locations[] = {options->policy, options->sigstore_config, options->authfile, options->volume.key};
+    const char *const locations[] = {
+        options->policy, options->sigstore_config, options->authfile, options->registries, options->volume.key};
     for (gsize i = 0; i < G_N_ELEMENTS(locations); i++)
         if (locations[i] && gp_resource_is_remote(locations[i]))
             return TRUE;
@@ -33,6 +34,11 @@ static GBytes *inline_text(const char *text)
     return text ? g_bytes_new(text, strlen(text)) : NULL;
 }
 
+static gboolean is_directory(const char *location)
+{
+    return location && g_path_is_absolute(location) && g_file_test(location, G_FILE_TEST_IS_DIR);
+}
+
 GpDocuments *gp_documents_fetch(const GpPullOptions *options, GpResources *resources)
 {
     GpDocuments *documents = g_new0(GpDocuments, 1);
@@ -43,7 +49,12 @@ GpDocuments *gp_documents_fetch(const GpPullOptions *options, GpResources *resou
         .location = options->sigstore_config, .max = GP_LIMIT_REGISTRIES, .what = "sigstore configuration"};
     rows[CREDENTIALS] =
         (GpResourceRequest){.location = options->authfile, .max = GP_LIMIT_AUTHFILE, .what = "credentials"};
+    rows[REGISTRIES] = (GpResourceRequest){.location = is_directory(options->registries) ? NULL : options->registries,
+        .max = GP_LIMIT_REGISTRIES,
+        .what = "registries configuration"};
     gp_resources_fetch(resources, rows, N_DOCUMENTS);
+    if (!options->registries)
+        rows[REGISTRIES].bytes = inline_text(options->registries_text);
     if (!options->policy)
         rows[POLICY].bytes = inline_text(options->policy_text);
     if (!options->sigstore_config)
@@ -106,6 +117,21 @@ GpLookaside *gp_documents_lookaside(const GpDocuments *documents, GError **error
     g_autoptr(GpLookaside) lookaside = gp_lookaside_new();
     const char *what = row->location ? row->location : "inline sigstore configuration";
     return gp_lookaside_add(lookaside, row->bytes, what, error) ? g_steal_pointer(&lookaside) : NULL;
+}
+
+GpRegistries *gp_documents_registries(const GpDocuments *documents, GError **error)
+{
+    const GpPullOptions *options = documents->options;
+    const GpResourceRequest *row = &documents->rows[REGISTRIES];
+    if (row->error) {
+        tell(row, error);
+        return NULL;
+    }
+    if (is_directory(options->registries) && !row->location)
+        return gp_registries_load(options->registries, error);
+    g_autoptr(GpRegistries) registries = gp_registries_new();
+    const char *what = row->location ? row->location : "inline registries configuration";
+    return !row->bytes || gp_registries_add(registries, row->bytes, what, error) ? g_steal_pointer(&registries) : NULL;
 }
 
 gboolean gp_documents_credentials(const GpDocuments *documents, GpCredentials **credentials, GError **error)

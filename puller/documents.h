@@ -7,6 +7,7 @@
 #include "policy/credentials.h"
 #include "policy/lookaside.h"
 #include "policy/policy.h"
+#include "policy/registries.h"
 #include "puller/options.h"
 #include "puller/resource.h"
 
@@ -28,6 +29,9 @@ GpPolicy *gp_documents_policy(const GpDocuments *documents, char **digest, GErro
 /* registries_d if it was given, else the sigstore configuration, else the default directory. Errors: KEY (cannot be
  * had), INVALID, LIMIT, USAGE, CANCELLED. */
 GpLookaside *gp_documents_lookaside(const GpDocuments *documents, GError **error);
+
+/* An empty one when none is configured; a directory is all its *.conf files. Errors: as above. */
+GpRegistries *gp_documents_registries(const GpDocuments *documents, GError **error);
 
 /* *@credentials stays NULL when none are configured. Errors: as above. */
 gboolean gp_documents_credentials(const GpDocuments *documents, GpCredentials **credentials, GError **error);

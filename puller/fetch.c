@@ -195,6 +195,7 @@ void gp_location_free(GpLocation *location)
     g_free(location->host);
     g_free(location->repository);
     gp_credential_free(location->credential);
+    gp_reference_free(location->reference);
     g_free(location);
 }
 
@@ -218,6 +219,8 @@ static json_t *make_request(const char *kind, const GpLocation *location, const 
     json_t *request =
         json_pack("{s:s, s:s, s:s, s:s, s:s}", "kind", kind, "scheme", location->plain_http ? "http" : "https", "host",
             location->host, "repository", location->repository, "selector", selector);
+    if (location->insecure)
+        json_object_set_new(request, "insecure", json_true());
     const GpCredential *credential = location->credential;
     if (!credential || (set_string(request, "username", credential->username) &&
                            set_string(request, "password", credential->password) &&

@@ -29,6 +29,9 @@ typedef struct {
     char *host;       /* "registry.example:5000", as in the URL ("registry-1.docker.io" for docker.io) */
     char *repository; /* "library/debian" */
     gboolean plain_http;
+    gboolean insecure;        /* plain_http because the registries configuration says so of this place alone */
+    gboolean mirror;          /* not the registry that the name names */
+    GpReference *reference;   /* the physical one, owned; NULL: the name itself */
     GpCredential *credential; /* NULL: anonymous */
 } GpLocation;
 

@@ -9,6 +9,7 @@
  *
  *   {"kind":"manifest"|"blob"|"referrers"|"url", "scheme":"https"|"http", "host", "repository", "selector",  (not url)
  *    "url",                                                                                          (url)
+ *    "insecure": this host may be asked over plain http from now on (not url)
  *    "page": query of a further page                                                                 (referrers,
  * optional) "size": exact bytes (blob)  or  "maxBytes": ceiling (others), "username","password" | "identityToken"}
  * (optional)

@@ -40,6 +40,7 @@ typedef struct {
     GpSourceStream *stream;
     GpDecryptor *decryptor; /* NULL: the layer is not encrypted */
     int to_worker;          /* owned; closed at the end so that the worker sees it */
+    gboolean right;         /* the bytes were those that the manifest names */
     GError *error;
 } Feed;
 
@@ -135,6 +136,7 @@ static gpointer feed_thread(gpointer data)
         GpDigest actual;
         gp_hasher_finish(hasher, &actual);
         ok = gp_digest_check(&layer->digest, &actual, "the blob", &feed->error);
+        feed->right = ok;
     }
     if (ok && feed->decryptor)
         ok = gp_decryptor_finish(feed->decryptor, &feed->error);
@@ -207,8 +209,9 @@ static gboolean is_stopped(gpointer data)
     return g_atomic_int_get(&((Batch *) data)->failed) || gp_cancelled(NULL);
 }
 
-static gboolean unpack(
-    Batch *batch, GpLayerJob *job, GpSourceStream *stream, const GpLayerKey *key, GpLayerTree **tree, GError **error)
+/* *@wrong: it was the blob that did not come as named, so another place may have a better one. */
+static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, const GpLayerKey *key, GpLayerTree **tree,
+    gboolean *wrong, GError **error)
 {
     GpCompression compression;
     int to_worker = -1;
@@ -239,6 +242,7 @@ static gboolean unpack(
     gp_close_fd(&from_worker);
     gboolean fed = GPOINTER_TO_INT(g_thread_join(feeder));
     gboolean ended = gp_worker_wait(worker, &ending);
+    *wrong = !fed && !feed.right && feed.error && feed.error->code != GP_ERROR_CANCELLED;
     if (!fed || !written || !ended) {
         /* Our own SIGKILL is not the worker's fault. */
         if (!written && (writing->code != GP_ERROR_SANDBOX || !died))
@@ -360,6 +364,40 @@ static gboolean account_stored(Batch *batch, const GpLayerJob *job, GError **err
            account(batch, job, bytes, entries, error);
 }
 
+/* What comes of one try to make a layer. */
+typedef enum {
+    MADE,
+    STORED, /* another pull has made it meanwhile */
+    BROKEN,
+} Making;
+
+/* Place by place, until one has the blob as it is named; what came from a worse one goes with its staging. */
+static Making make_layer(Batch *batch, GpLayerJob *job, const GpLayerKey *key, GpLayerTree **tree, GError **error)
+{
+    const GpDescriptor *layer = job->descriptor;
+    for (;; job->place++) {
+        gboolean already, wrong = FALSE;
+        g_autoptr(GError) cause = NULL;
+        if (!find_or_begin(batch, job, &already, error))
+            return BROKEN;
+        if (already)
+            return STORED;
+        g_atomic_int_set(&job->state, GP_LAYER_PULLING);
+        g_autoptr(GpSourceStream) stream =
+            gp_source_stream_open_at(batch->source, &job->place, &layer->digest, layer->size, error);
+        if (!stream)
+            return BROKEN;
+        if (unpack(batch, job, stream, key, tree, &wrong, &cause))
+            return MADE;
+        if (!wrong || !gp_source_place_failed(batch->source, job->place, cause)) {
+            g_propagate_error(error, g_steal_pointer(&cause));
+            return BROKEN;
+        }
+        g_clear_pointer(&job->staging, gp_staging_free);
+        __atomic_store_n(&job->fetched, 0, __ATOMIC_RELAXED);
+    }
+}
+
 static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
 {
     g_autoptr(GpLayerKey) key = NULL;
@@ -370,21 +408,16 @@ static gboolean pull_layer(Batch *batch, GpLayerJob *job, GError **error)
             return FALSE;
         proof = gp_layer_key_proof(key, &job->descriptor->digest);
     }
-    gboolean already;
-    if (!find_or_begin(batch, job, &already, error))
+    GpLayerTree *tree = NULL;
+    Making made = make_layer(batch, job, key, &tree, error);
+    if (made == BROKEN)
         return FALSE;
-    if (already) {
+    if (made == STORED) {
         if (!check_stored(batch, job, proof, error) || !account_stored(batch, job, error))
             return FALSE;
         g_atomic_int_set(&job->state, GP_LAYER_REUSED);
         return TRUE;
     }
-    g_atomic_int_set(&job->state, GP_LAYER_PULLING);
-    g_autoptr(GpSourceStream) stream =
-        gp_source_stream_open(batch->source, &job->descriptor->digest, job->descriptor->size, error);
-    GpLayerTree *tree = NULL;
-    if (!stream || !unpack(batch, job, stream, key, &tree, error))
-        return FALSE;
     if (!account(batch, job, job->unpacked, job->entries, error)) {
         gp_layer_tree_free(tree);
         return FALSE;

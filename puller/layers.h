@@ -25,6 +25,7 @@ typedef struct {
     gint state;               /* GpLayerState, atomic */
     guint64 fetched;          /* bytes of the blob so far */
     guint64 entries, unpacked;
+    guint place;        /* of the source: where the blob was asked for, at last */
     char *damage;       /* what was wrong with the layer that the store had; NULL: nothing */
     GpStaging *staging; /* when DONE: not yet committed */
 } GpLayerJob;

@@ -36,6 +36,9 @@ void gp_pull_options_free(GpPullOptions *options)
     g_free(options->sigstore_config);
     g_free(options->sigstore_config_text);
     g_free(options->authfile);
+    g_free(options->registries);
+    g_free(options->registries_text);
+    g_strfreev(options->blob_directories);
     g_free(options->store);
     g_free(options->runtime_dir);
     g_free(options->platform);

@@ -22,6 +22,9 @@ typedef struct {
     char *sigstore_config;       /* path or URI of one registries.d file, used unless registries_d_given; NULL */
     char *sigstore_config_text;  /* inline; only without sigstore_config */
     char *authfile;              /* path or URI; NULL: anonymous */
+    char *registries;            /* registries.conf: path, directory or URI; NULL */
+    char *registries_text;       /* inline; only without registries */
+    char **blob_directories;     /* shared by the host, asked for blobs first; NULL */
     char *store;
     char *runtime_dir;
     char *platform; /* NULL: this machine */

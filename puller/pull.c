@@ -9,59 +9,14 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/sandbox.h"
-#include "policy/credentials.h"
-#include "policy/lookaside.h"
-#include "policy/policy.h"
 #include "puller/cancel.h"
 #include "puller/documents.h"
-#include "puller/fetch.h"
-#include "puller/key_provider.h"
-#include "puller/layers.h"
+#include "puller/locations.h"
 #include "puller/measure.h"
 #include "puller/mount.h"
+#include "puller/pull_state.h"
 #include "puller/receipt.h"
-#include "puller/resource.h"
-#include "puller/source.h"
-#include "puller/verify.h"
 #include "puller/volume.h"
-#include "storage/store.h"
-
-struct _GpPull {
-    const GpPullOptions *options;
-    GMutex lock; /* what gp_pull_status() reads */
-    GpPullState state;
-    gint64 started;                   /* wall clock, microseconds */
-    gint64 entered;                   /* monotonic microseconds */
-    gint64 spent[GP_PULL_FAILED + 1]; /* by state */
-
-    GpImageName *name;
-    GpResources *resources;
-    GpReference *as;             /* --as */
-    const GpReference *identity; /* of either of the two; NULL for a nameless local image */
-    GpPolicy *policy;
-    char *policy_digest;
-    const char *scope;
-    GPtrArray *requirements;
-    GpCredentials *credentials;
-    GpLookaside *lookaside;
-
-    GpFetch *fetch;
-    GpLocation *location;
-    GpSource *source;
-    GpManifest *manifest;
-    GBytes *manifest_bytes;
-    GpVerifySubject subject;
-    GpVerdict *verdict;
-    GpImageConfig *config;
-    GBytes *config_bytes;
-    GpKeyProviders *providers; /* NULL unless a layer is encrypted */
-    GPtrArray *jobs;           /* GpLayerJob* */
-    GpStore *store;
-    char *rootfs;
-    int mounting;      /* see puller/mount.h; -1: nothing is mounted, or it was kept */
-    char *measurement; /* what came of it; NULL: not yet */
-    char *receipt;     /* its file */
-};
 
 const char *gp_pull_state_name(GpPullState state)
 {
@@ -76,6 +31,7 @@ GpPull *gp_pull_new(const GpPullOptions *options)
     pull->options = options;
     pull->started = g_get_real_time();
     pull->mounting = -1;
+    pull->notes = gp_notes_new();
     g_mutex_init(&pull->lock);
     return pull;
 }
@@ -91,7 +47,9 @@ void gp_pull_free(GpPull *pull)
     gp_source_free(pull->source);
     gp_fetch_free(pull->fetch);
     gp_resources_free(pull->resources);
-    gp_location_free(pull->location);
+    g_clear_pointer(&pull->locations, g_ptr_array_unref);
+    gp_registries_free(pull->registries);
+    gp_notes_free(pull->notes);
     gp_image_config_free(pull->config);
     g_clear_pointer(&pull->config_bytes, g_bytes_unref);
     gp_manifest_free(pull->manifest);
@@ -191,6 +149,41 @@ static gboolean check_bundle(const GpPull *pull, GError **error)
     return FALSE;
 }
 
+/* Where the image is asked for. Whom the policy is asked for and whom signatures must name stays pull->identity. */
+static gboolean find_locations(GpPull *pull, const GpDocuments *documents, GError **error)
+{
+    const GpPullOptions *options = pull->options;
+    if (pull->name->type != GP_SOURCE_DOCKER)
+        return TRUE;
+    pull->registries = gp_documents_registries(documents, error);
+    if (!pull->registries || !gp_registries_check_short_name(pull->registries, options->image, error))
+        return FALSE;
+    pull->locations =
+        gp_locations_for(pull->registries, pull->name->reference, pull->credentials, options->plain_http, error);
+    return pull->locations != NULL;
+}
+
+/* The image's next location if it has one and that may do better than the one that failed with @failure. */
+static gboolean try_next_location(GpPull *pull, const GError *failure)
+{
+    if (!pull->locations || pull->location + 1 >= pull->locations->len || !gp_locations_may_cure(failure))
+        return FALSE;
+    g_autofree char *where = gp_location_describe(pull->locations->pdata[pull->location]);
+    gp_notes_add(pull->notes, where, failure);
+    pull->location++;
+    return TRUE;
+}
+
+/* Nothing that a failed location said is kept. */
+static void forget_manifest(GpPull *pull)
+{
+    g_clear_pointer(&pull->verdict, gp_verdict_free);
+    g_clear_pointer(&pull->manifest, gp_manifest_free);
+    g_clear_pointer(&pull->manifest_bytes, g_bytes_unref);
+    g_clear_pointer(&pull->source, gp_source_free);
+    pull->subject = (GpVerifySubject){0};
+}
+
 static gboolean resolve(GpPull *pull, GError **error)
 {
     const GpPullOptions *options = pull->options;
@@ -209,19 +202,25 @@ static gboolean resolve(GpPull *pull, GError **error)
     if (!pull->policy || !look_scope_up(pull, error) || !check_configuration(pull, error))
         return FALSE;
     pull->lookaside = gp_documents_lookaside(documents, error);
-    return pull->lookaside && gp_documents_credentials(documents, &pull->credentials, error);
+    return pull->lookaside && gp_documents_credentials(documents, &pull->credentials, error) &&
+           find_locations(pull, documents, error);
 }
 
 /* ---- MANIFEST */
 
 static gboolean open_source(GpPull *pull, GError **error)
 {
-    if (pull->name->type == GP_SOURCE_DOCKER) {
-        GpFetchConfig config = {.plain_http = pull->options->plain_http};
-        pull->location = gp_location_for(pull->name->reference, pull->credentials, &config);
-    }
-    pull->source = gp_source_open(pull->name, pull->fetch, pull->location, error);
-    return pull->source != NULL;
+    const GpLocation *location = pull->locations ? pull->locations->pdata[pull->location] : NULL;
+    pull->source = gp_source_open(pull->name, pull->fetch, location, error);
+    if (!pull->source)
+        return FALSE;
+    GpSourceElsewhere elsewhere = {.directories = pull->options->blob_directories,
+        .locations = pull->locations,
+        .first_location = pull->location + 1,
+        .notes = pull->notes};
+    if (location)
+        gp_source_set_elsewhere(pull->source, &elsewhere);
+    return TRUE;
 }
 
 /* What an index's entry says of a document, the document says of itself: clients that believe the one and those that
@@ -236,7 +235,7 @@ static gboolean check_entry_type(const char *said, const char *is, GError **erro
     return FALSE;
 }
 
-static gboolean get_manifest(GpPull *pull, GError **error)
+static gboolean get_manifest_here(GpPull *pull, GError **error)
 {
     g_auto(GpPlatform) platform = {0};
     g_autofree char *type = NULL;
@@ -273,9 +272,24 @@ static gboolean get_manifest(GpPull *pull, GError **error)
     return TRUE;
 }
 
+/* Location by location. */
+static gboolean get_manifest(GpPull *pull, GError **error)
+{
+    for (;;) {
+        g_autoptr(GError) failure = NULL;
+        forget_manifest(pull);
+        if (get_manifest_here(pull, &failure))
+            return TRUE;
+        if (!try_next_location(pull, failure)) {
+            g_propagate_error(error, g_steal_pointer(&failure));
+            return FALSE;
+        }
+    }
+}
+
 /* ---- VERIFY */
 
-static gboolean verify(GpPull *pull, GError **error)
+static gboolean verify_here(GpPull *pull, GError **error)
 {
     GpVerifyRequest request = {.source = pull->source,
         .identity = pull->identity,
@@ -287,6 +301,19 @@ static gboolean verify(GpPull *pull, GError **error)
         .manifest = pull->manifest,
         .resources = pull->resources};
     return gp_verify_image(&request, &pull->verdict, error);
+}
+
+/* An image that a mirror has altered, or whose signatures it lacks, is asked for at the next location. The next state.
+ */
+static GpPullState verify(GpPull *pull, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    if (verify_here(pull, &failure))
+        return pull->options->bundle ? GP_PULL_LAYERS : GP_PULL_DONE;
+    if (try_next_location(pull, failure))
+        return GP_PULL_MANIFEST;
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return GP_PULL_FAILED;
 }
 
 /* ---- LAYERS */
@@ -531,9 +558,7 @@ static GpPullState step(GpPull *pull, GError **error)
     case GP_PULL_MANIFEST:
         return get_manifest(pull, error) ? GP_PULL_VERIFY : GP_PULL_FAILED;
     case GP_PULL_VERIFY:
-        if (!verify(pull, error))
-            return GP_PULL_FAILED;
-        return pull->options->bundle ? GP_PULL_LAYERS : GP_PULL_DONE;
+        return verify(pull, error);
     case GP_PULL_LAYERS:
         return get_layers(pull, error) ? GP_PULL_COMMIT : GP_PULL_FAILED;
     case GP_PULL_COMMIT:
@@ -600,86 +625,4 @@ void gp_pull_status(GpPull *pull, GpPullStatus *status)
         g_array_append_val(status->layers, row);
     }
     g_mutex_unlock(&pull->lock);
-}
-
-/* ---- the report */
-
-static GpLayerJob *job_for(const GpPull *pull, const GpDigest *digest)
-{
-    for (guint i = 0; i < pull->jobs->len; i++)
-        if (gp_digest_equal(&((GpLayerJob *) pull->jobs->pdata[i])->descriptor->digest, digest))
-            return pull->jobs->pdata[i];
-    return NULL;
-}
-
-static json_t *report_layers(const GpPull *pull, guint64 *downloaded, guint64 *reused, guint64 *unpacked)
-{
-    json_t *layers = json_array();
-    for (guint i = 0; pull->jobs && i < pull->manifest->layers->len; i++) {
-        const GpDescriptor *layer = pull->manifest->layers->pdata[i];
-        const GpLayerJob *job = job_for(pull, &layer->digest);
-        if (!job)
-            continue;
-        g_autofree char *digest = gp_digest_to_string(&layer->digest);
-        g_autofree char *diff_id = gp_digest_to_string(&job->diff_id);
-        json_t *row = json_pack("{s:s, s:s, s:I, s:b}", "digest", digest, "diffId", diff_id, "size",
-            (json_int_t) layer->size, "reused", job->state == GP_LAYER_REUSED);
-        if (job->damage)
-            json_object_set_new(row, "damage", json_string(job->damage));
-        json_array_append_new(layers, row);
-    }
-    for (guint i = 0; pull->jobs && i < pull->jobs->len; i++) {
-        const GpLayerJob *job = pull->jobs->pdata[i];
-        *(job->state == GP_LAYER_REUSED ? reused : downloaded) += job->descriptor->size;
-        *unpacked += job->unpacked;
-    }
-    return layers;
-}
-
-static json_t *report_timings(const GpPull *pull)
-{
-    json_t *timings = json_object();
-    gint64 total = 0;
-    for (int state = GP_PULL_RESOLVE; state < GP_PULL_DONE; state++) {
-        if (pull->spent[state])
-            json_object_set_new(
-                timings, gp_pull_state_name((GpPullState) state), json_real((double) pull->spent[state] / 1e6));
-        total += pull->spent[state];
-    }
-    json_object_set_new(timings, "total", json_real((double) total / 1e6));
-    return timings;
-}
-
-json_t *gp_pull_report(const GpPull *pull)
-{
-    json_t *report = json_object();
-    g_autofree char *canonical =
-        pull->identity ? gp_reference_to_string(pull->identity) : g_strdup(pull->options->image);
-    json_object_set_new(report, "image", json_string(canonical));
-    if (pull->subject.manifest.algorithm) {
-        g_autofree char *digest = gp_digest_to_string(&pull->subject.manifest);
-        json_object_set_new(report, "manifestDigest", json_string(digest));
-    }
-    if (pull->subject.has_index) {
-        g_autofree char *digest = gp_digest_to_string(&pull->subject.index);
-        json_object_set_new(report, "indexDigest", json_string(digest));
-    }
-    if (pull->manifest) {
-        g_autofree char *digest = gp_digest_to_string(&pull->manifest->config->digest);
-        json_object_set_new(report, "configDigest", json_string(digest));
-        json_object_set_new(report, "encrypted", gp_manifest_encryption(pull->manifest));
-    }
-    guint64 downloaded = 0, reused = 0, unpacked = 0;
-    json_object_set_new(report, "layers", report_layers(pull, &downloaded, &reused, &unpacked));
-    json_object_set_new(report, "verdict", pull->verdict ? gp_verdict_to_json(pull->verdict) : json_null());
-    json_object_set_new(report, "rootfs", pull->rootfs ? json_string(pull->rootfs) : json_null());
-    if (pull->measurement)
-        json_object_set_new(report, "measurement", json_string(pull->measurement));
-    if (pull->receipt)
-        json_object_set_new(report, "receipt", json_string(pull->receipt));
-    json_object_set_new(report, "timings", report_timings(pull));
-    json_object_set_new(report, "bytes",
-        json_pack("{s:I, s:I, s:I}", "downloaded", (json_int_t) downloaded, "reused", (json_int_t) reused, "unpacked",
-            (json_int_t) unpacked));
-    return report;
 }

@@ -49,9 +49,13 @@ void gp_pull_undo(GpPull *pull);
 const GpVerdict *gp_pull_verdict(const GpPull *pull);
 const GpDigest *gp_pull_manifest_digest(const GpPull *pull);
 
-/* {"image","manifestDigest","configDigest","encrypted","layers","verdict","rootfs","measurement","receipt","timings","bytes"}:
+/* {"image","manifestDigest","configDigest","encrypted","layers","verdict","location",
+ * "warnings","rootfs","measurement","receipt","timings","bytes"}:
  * as much as is known. New reference. */
 json_t *gp_pull_report(const GpPull *pull);
+
+/* What failed at one place and was made good at another: array of strings, new reference. In the report too. */
+json_t *gp_pull_warnings(const GpPull *pull);
 
 /* A look at a running pull, from any thread: one row a layer. */
 typedef struct {

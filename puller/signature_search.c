@@ -30,8 +30,13 @@ struct _GpSignatureSearch {
 static GPtrArray *ask_simple(Question *question, GError **error)
 {
     const GpSignatureSearchRequest *request = question->request;
-    g_autofree char *base = request->identity ? gp_lookaside_base(request->lookaside, request->identity) : NULL;
-    return gp_source_simple_signatures(request->source, request->identity, base, question->digest, error);
+    const GpReference *reference = gp_source_physical(request->source);
+    g_autofree char *base = reference ? gp_lookaside_base(request->lookaside, reference) : NULL;
+    if (!base) {
+        reference = request->identity;
+        base = reference ? gp_lookaside_base(request->lookaside, reference) : NULL;
+    }
+    return gp_source_simple_signatures(request->source, reference, base, question->digest, error);
 }
 
 static GPtrArray *ask_tag(Question *question, GError **error)

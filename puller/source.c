@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/limits.h"
+#include "puller/source_elsewhere.h"
 #include "puller/source_kind.h"
 
 struct _GpSourceStream {
@@ -191,14 +192,10 @@ GBytes *gp_source_manifest(GpSource *source, const GpDigest *digest, guint64 siz
     return g_steal_pointer(&bytes);
 }
 
-GBytes *gp_source_blob(GpSource *source, const GpDigest *digest, guint64 size, gsize max, GError **error)
+/* One try at one place. */
+static GBytes *read_blob(GpSource *source, guint *place, const GpDigest *digest, guint64 size, GError **error)
 {
-    if (size > max) {
-        g_set_error(error, GP_ERROR, GP_ERROR_LIMIT,
-            "a blob of %" G_GUINT64_FORMAT " bytes, at most %" G_GSIZE_FORMAT " allowed", size, max);
-        return NULL;
-    }
-    g_autoptr(GpSourceStream) stream = gp_source_stream_open(source, digest, size, error);
+    g_autoptr(GpSourceStream) stream = gp_source_stream_open_at(source, place, digest, size, error);
     if (!stream)
         return NULL;
     g_autoptr(GError) cause = NULL;
@@ -219,17 +216,63 @@ GBytes *gp_source_blob(GpSource *source, const GpDigest *digest, guint64 size, g
     return g_steal_pointer(&bytes);
 }
 
+GBytes *gp_source_blob(GpSource *source, const GpDigest *digest, guint64 size, gsize max, GError **error)
+{
+    if (size > max) {
+        g_set_error(error, GP_ERROR, GP_ERROR_LIMIT,
+            "a blob of %" G_GUINT64_FORMAT " bytes, at most %" G_GSIZE_FORMAT " allowed", size, max);
+        return NULL;
+    }
+    for (guint place = 0;; place++) {
+        g_autoptr(GError) cause = NULL;
+        GBytes *bytes = read_blob(source, &place, digest, size, &cause);
+        if (bytes)
+            return bytes;
+        if (!gp_source_place_failed(source, place, cause)) {
+            g_propagate_error(error, g_steal_pointer(&cause));
+            return NULL;
+        }
+    }
+}
+
 /* ---- streams */
 
 GpSourceStream *gp_source_stream_open(GpSource *source, const GpDigest *digest, guint64 size, GError **error)
 {
+    guint place = 0;
+    return gp_source_stream_open_at(source, &place, digest, size, error);
+}
+
+static gboolean open_stream(
+    GpSource *source, guint place, const GpDigest *digest, guint64 size, GpSourceStream *stream, GError **error)
+{
+    const char *directory = gp_source_place_directory(source, place);
+    const GpLocation *location = gp_source_place_location(source, place);
+    if (directory) {
+        stream->fd = gp_blob_directory_open(directory, digest, size, error);
+        return stream->fd >= 0;
+    }
+    if (!location)
+        return source->kind->blob(source, digest, size, &stream->fd, &stream->blob, error);
+    stream->blob = gp_fetch_blob_open(source->fetch, location, digest, size, error);
+    return stream->blob != NULL;
+}
+
+GpSourceStream *gp_source_stream_open_at(
+    GpSource *source, guint *place, const GpDigest *digest, guint64 size, GError **error)
+{
     g_autoptr(GpSourceStream) stream = g_new0(GpSourceStream, 1);
     stream->fd = -1;
-    if (source->kind->blob(source, digest, size, &stream->fd, &stream->blob, error))
-        return g_steal_pointer(&stream);
-    g_autofree char *text = gp_digest_to_string(digest);
-    g_prefix_error(error, "blob %s: ", text);
-    return NULL;
+    for (;; (*place)++) {
+        g_autoptr(GError) cause = NULL;
+        if (open_stream(source, *place, digest, size, stream, &cause))
+            return g_steal_pointer(&stream);
+        if (!gp_source_place_failed(source, *place, cause)) {
+            g_autofree char *text = gp_digest_to_string(digest);
+            g_propagate_prefixed_error(error, g_steal_pointer(&cause), "blob %s: ", text);
+            return NULL;
+        }
+    }
 }
 
 int gp_source_stream_fd(const GpSourceStream *stream)

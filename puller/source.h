@@ -9,6 +9,7 @@
 #include "policy/lookaside.h"
 #include "policy/reference.h"
 #include "puller/fetch.h"
+#include "puller/notes.h"
 
 typedef struct _GpSource GpSource;
 
@@ -36,6 +37,20 @@ const char *gp_source_type_name(GpSourceType type); /* the policy's transport: "
 /* @fetch and @location are borrowed and only for docker (else NULL). Errors: NOT_FOUND, INVALID, INTERNAL. */
 GpSource *gp_source_open(const GpImageName *name, GpFetch *fetch, const GpLocation *location, GError **error);
 void gp_source_free(GpSource *source);
+
+/* What the image is called at the mirror or moved location that is asked; NULL: as it was asked for. Borrowed. Its
+ * signatures are looked for under this name first; whom they must name is another matter. */
+const GpReference *gp_source_physical(const GpSource *source);
+
+/* Where else an image's blobs may come from; all borrowed. */
+typedef struct {
+    char *const *directories;   /* of blobs, shared by the host: blobs/<algorithm>/<hex>; asked first; NULL: none */
+    const GPtrArray *locations; /* GpLocation*, asked in order when the source's own location fails; NULL: none */
+    guint first_location;       /* of them */
+    GpNotes *notes;             /* is told what failed; NULL: nobody is */
+} GpSourceElsewhere;
+/* To be called before the first blob is asked for. */
+void gp_source_set_elsewhere(GpSource *source, const GpSourceElsewhere *elsewhere);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpSource, gp_source_free)
 
 /* The top document (manifest or index), resolved once: by digest if the name has one (then checked), else by tag.
@@ -51,6 +66,14 @@ GBytes *gp_source_blob(GpSource *source, const GpDigest *digest, guint64 size, g
  * transport thinks that it is complete. Thread-safe: several streams at once from several threads. */
 typedef struct _GpSourceStream GpSourceStream;
 GpSourceStream *gp_source_stream_open(GpSource *source, const GpDigest *digest, guint64 size, GError **error);
+/* The same at the first place from *@place (0 is the first of all) that has it; *@place becomes the one it was. A place
+ * proves bad only when the bytes are hashed: then gp_source_place_failed() and the next one. */
+GpSourceStream *gp_source_stream_open_at(
+    GpSource *source, guint *place, const GpDigest *digest, guint64 size, GError **error);
+/* Notes what was wrong with @place; TRUE if another is left that may do better. */
+gboolean gp_source_place_failed(GpSource *source, guint place, const GError *problem);
+gboolean gp_source_place_is_local(const GpSource *source, guint place); /* a directory: nothing came from the network */
+char *gp_source_place_describe(const GpSource *source, guint place);    /* for people; caller's */
 int gp_source_stream_fd(const GpSourceStream *stream);
 gboolean gp_source_stream_finish(GpSourceStream *stream, GError **error);
 void gp_source_stream_free(GpSourceStream *stream);

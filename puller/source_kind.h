@@ -35,6 +35,7 @@ struct _GpSource {
     GpDigest digest;
     int directory; /* oci, dir: descriptor; else -1 */
     char *path;    /* oci, dir: for messages */
+    GpSourceElsewhere elsewhere;
 };
 
 extern const GpSourceKind gp_source_registry;

@@ -490,6 +490,17 @@ gboolean gp_job_is_done(const GpJob *job)
     return job->phase == PHASE_DONE;
 }
 
+/* The puller says of a host that plain http is all right, which its redirects and token servers must know too. */
+static void allow_plain_http(GpWorkerContext *context, const char *host)
+{
+    if (context->plain_http && g_strv_contains((const char *const *) context->plain_http, host))
+        return;
+    g_autofree char *joined = context->plain_http ? g_strjoinv("\n", context->plain_http) : g_strdup("");
+    g_autofree char *all = *joined ? g_strjoin("\n", joined, host, NULL) : g_strdup(host);
+    g_strfreev(context->plain_http);
+    context->plain_http = g_strsplit(all, "\n", -1);
+}
+
 GpJob *gp_job_new(GpWorkerContext *context, const char *message, gsize length, int body_fd, int reply_fd)
 {
     GpJob *job = g_new0(GpJob, 1);
@@ -505,6 +516,8 @@ GpJob *gp_job_new(GpWorkerContext *context, const char *message, gsize length, i
         finish(job, error);
         return job;
     }
+    if (job->request->insecure_host)
+        allow_plain_http(context, job->request->insecure_host);
     if (job->request->kind != GP_REQUEST_URL) {
         job->token_key = gp_auth_key(job->request);
         use_authorization(job, gp_tokens_get(context->tokens, job->token_key));

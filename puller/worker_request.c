@@ -9,7 +9,7 @@
 
 typedef struct {
     json_t *kind, *scheme, *host, *repository, *selector, *url, *size, *max_bytes, *username, *password,
-        *identity_token, *page;
+        *identity_token, *page, *insecure;
 } Fields;
 
 static gboolean fail(GError **error, const char *why)
@@ -88,14 +88,19 @@ GpRequest *gp_request_parse(const char *message, gsize length, char *const *plai
         {"password", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.password},
         {"identityToken", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.identity_token},
         {"page", GP_JSON_STRING, GP_JSON_OPTIONAL, &f.page},
+        {"insecure", GP_JSON_BOOLEAN, GP_JSON_OPTIONAL, &f.insecure},
         {NULL},
     };
     g_autoptr(json_t) document = gp_json_parse(message, length, GP_LIMIT_FETCH_REQUEST, "fetch request", error);
     if (!document || !gp_json_fields(document, "$", fields, TRUE, error))
         return NULL;
     g_autoptr(GpRequest) request = g_new0(GpRequest, 1);
-    if (!set_kind(request, &f, error) || !build_url(request, &f, error) ||
-        !gp_url_check_scheme(request->url, plain_http, error))
+    if (!set_kind(request, &f, error) || !build_url(request, &f, error))
+        return NULL;
+    if (json_is_true(f.insecure) && request->kind != GP_REQUEST_URL)
+        request->insecure_host = copy(f.host);
+    char *insecure[] = {request->insecure_host, NULL};
+    if (!gp_url_check_scheme(request->url, request->insecure_host ? insecure : plain_http, error))
         return NULL;
     request->origin = gp_url_origin(request->url);
     if (request->kind != GP_REQUEST_URL) {
@@ -112,6 +117,7 @@ void gp_request_free(GpRequest *request)
         return;
     g_free(request->url);
     g_free(request->origin);
+    g_free(request->insecure_host);
     g_free(request->repository);
     g_free(request->username);
     gp_secret_free(request->password);

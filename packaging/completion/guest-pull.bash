@@ -1,7 +1,7 @@
 # bash completion of guest-pull(1) and guest-pulld(8).
 
 # Those with "=" take a value.
-_guest_pull_options=(--config= --policy= --bundle= --as= --identity= --registries-d= --authfile= --store= --platform= --plain-http=
+_guest_pull_options=(--config= --policy= --bundle= --as= --identity= --registries= --registries-d= --authfile= --store= --platform= --plain-http=
     --decryption-key= --cert-dir= --rw-size= --timeout= --max-parallel= --allow-unencrypted-store --older-than= --until-free= --quarantine --receipts
     --discard --json --quiet --verbose --version --help)
 _guest_pull_sigstore_options=(--bundle= --certificate-identity= --certificate-oidc-issuer= --key= --trusted-root= --staging --json --help)
@@ -36,7 +36,7 @@ _guest_pull_paths() {
 # Completes the value of option $1, with $2 before it, $3 so far; 1 if it is no option with a value.
 _guest_pull_value() {
     case $1 in
-        --policy | --authfile | --decryption-key | --config | -c | --guest-pull | --exec-upstream) _guest_pull_paths -f "$2" "$3" ;;
+        --policy | --registries | --authfile | --decryption-key | --config | -c | --guest-pull | --exec-upstream) _guest_pull_paths -f "$2" "$3" ;;
         --bundle | -b | --registries-d | --store | --cert-dir | --bundle-root) _guest_pull_paths -d "$2" "$3" ;;
         --platform) _guest_pull_reply "$2$3" "$2"linux/{amd64,arm64,s390x} ;;
         --log-format) _guest_pull_reply "$2$3" "$2"{text,json,journald} ;;
@@ -73,8 +73,9 @@ _guest_pull_argument() {
     local current=$1 images
     shift
     case $* in
-        '') _guest_pull_reply "$current" pull verify verify-bundle umount ref policy config images layers rm prune df fsck volume status ;;
+        '') _guest_pull_reply "$current" pull verify verify-bundle umount ref policy registries config images layers rm prune df fsck volume status ;;
         config) _guest_pull_reply "$current" show ;;
+        registries) _guest_pull_reply "$current" resolve ;;
         volume) _guest_pull_reply "$current" open close status ;;
         policy) _guest_pull_reply "$current" check explain match ;;
         'policy check') _guest_pull_paths -f '' "$current" ;;
@@ -84,7 +85,7 @@ _guest_pull_argument() {
             mapfile -t images < <(_guest_pull_images)
             _guest_pull_reply "$current" "${images[@]}"
             ;;
-        pull | verify | 'policy explain')
+        pull | verify | 'policy explain' | 'registries resolve')
             if [[ $current == oci:* || $current == dir:* ]]; then
                 _guest_pull_paths -d "${current%%:*}:" "${current#*:}"
             else

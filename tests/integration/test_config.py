@@ -36,12 +36,12 @@ def test_origins(work):
 
 
 def test_for_people(work):
-    config = write_config(work / "cdh.toml", {"work_dir": "/run/image", "future": 1, "registry_config": "x"}, {"timeout": 5})
+    config = write_config(work / "cdh.toml", {"work_dir": "/run/image", "future": 1, "image_pull_proxy": {"http_proxy": "x"}}, {"timeout": 5})
     text = guest_pull("config", "show", "--config", config).stdout
     lines = {line.split()[0]: line for line in text.splitlines()}
     assert lines["store"].endswith(f"/run/image  ({config}: [image] work_dir)")
     assert lines["timeout"].endswith(f"5  ({config}: [guest_pull] timeout)")
-    assert lines["ignored"].endswith("[image] future") and "registry_config: pulls from registries are refused" in lines["unsupported"]
+    assert lines["ignored"].endswith("[image] future") and "image_pull_proxy: pulls from registries are refused" in lines["unsupported"]
 
 
 def test_json_file(work):
@@ -108,7 +108,6 @@ def image_and_options(work, registry, image: dict, own: dict) -> tuple[str, list
 
 
 @pytest.mark.parametrize("key, value", [
-    ("registry_config", "unqualified-search-registries = []"), ("registry_configuration_uri", "kbs:///a/b/c"),
     ("image_pull_proxy", {"https_proxy": "http://proxy:3128"})])
 def test_what_cannot_be_done_is_refused_and_not_passed_over(key, value, work, registry):
     name, options = image_and_options(work, registry, {key: value}, {})
