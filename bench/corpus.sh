@@ -5,7 +5,8 @@
 set -euo pipefail
 [ $# -eq 1 ] || { echo "usage: corpus.sh FOLDER" >&2; exit 2; }
 export LC_ALL=C TZ=UTC SOURCE_DATE_EPOCH=1735689600
-work=$1/corpus
+here=$(dirname "$(readlink -f "$0")")
+work=$(readlink -f "$1")/corpus
 mkdir -p "$work/layers" "$work/lists/partial" "$work/archives/partial"
 cd "$work"
 
@@ -129,7 +130,6 @@ for root in layers/*/; do
   zstd -q -3 -T0 --no-progress < "tar/$name.tar" > "tar/$name.zst.new"
   mv "tar/$name.zst.new" "tar/$name.zst"
 done
-here=$(dirname "$(readlink -f "$0")")
 image() { /usr/bin/python3 "$here/layout.py" tar "oci/$1" "${@:2}"; }
 for form in gz zst; do
   image small-$form small

@@ -96,7 +96,7 @@ static gboolean check_signatures(
     gboolean good = FALSE;
     g_auto(GStrv) list = g_strsplit(lines, "\n", MAX_SIGNATURES + 2);
     guint n = g_strv_length(list);
-    if (n < 1 || n > MAX_SIGNATURES + 1 || *list[n - 1])
+    if (n > MAX_SIGNATURES + 1 || (n > 0 && *list[n - 1]))
         return malformed(error, "needs signature lines, each with a newline at its end");
     for (guint i = 0; i + 1 < n; i++)
         if (!check_line(list[i], log, signer, text, &good, error))
