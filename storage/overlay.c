@@ -11,18 +11,19 @@
 #include "base/io.h"
 #include "storage/mount_api.h"
 
-/* Every option that a distribution's kernel configuration could decide otherwise is written out.
+/* Every option that a distribution's kernel configuration could decide otherwise is written out; docs/architecture.md
+ * ("The root filesystem") says what each would cost the other way.
  *
- * xino=off        inode numbers stay as the layers have them. "on" would give files and directories one st_dev, but by
- * setting the top bit of 64: 32-bit programs fail with EOVERFLOW, and those that keep inode numbers in a double (Node)
- * see different files as hard links. Keeping a number over the copy-up, its other use, the kernel does for files with
- * one link only, and files of the store always have two. redirect_dir=on rename(2) of a directory that came with the
- * image works instead of failing with EXDEV. The attribute that it needs is trusted only because layers cannot bring
- * it: entries with trusted.overlay.* are refused. metacopy=on     chmod and chown copy no content: a "chown -R" at
- * start would otherwise fill the memory. Trusted for the same reason. index=off       "on" keeps hard links together at
- * the first write, by the inode of the layer. The store gives equal files of one image one inode though they are
- * different files: a write to one would show in the other. nfs_export=off  needs the index, and nobody exports a
- * container's root.
+ * - xino=off: "on" sets the top bit of 64 in inode numbers, which 32-bit programs and those that keep them in a double
+ *   (Node) cannot take. Its other use, a number that stays over the copy-up, the kernel has for files with one link
+ *   only, and a file that is an object too has two.
+ * - redirect_dir=on: rename(2) of a directory of the image works instead of failing with EXDEV. Its attribute is
+ * trusted only because layers cannot bring it: entries with trusted.overlay.* are refused.
+ * - metacopy=on: chmod and chown copy no content; a "chown -R" at start would otherwise fill the memory. Trusted for
+ *   the same reason.
+ * - index=off: "on" would keep hard links together at the first write, but the file's second name, the object, is one
+ *   that no container can remove: what is changed and then deleted would keep its memory until the unmount.
+ * - nfs_export=off: needs the index, and nobody exports a container's root.
  *
  * Left out: volatile (a tmpfs has nothing to sync), userxattr (attributes that the container itself may write would
  * steer the overlay), verity (the store checks what it hands out), default_permissions and uuid (no use here). */

@@ -20,10 +20,10 @@ VICTIMS = ("guest-pull", "guest-pull-fetch", "guest-pull-unpack")
 
 def the_image():
     """Four layers with all kinds of entries: long enough to be killed in the middle of each phase."""
-    rich = [Dir(f"d{i}") for i in range(20)] + [File(f"d{i % 20}/f{i}", os.urandom(500 + i), mtime=f"{i}.5") for i in range(300)]
-    return Image([Layer(rich), Layer([File("big", os.urandom(1_500_000)), File("zeros", bytes(2_000_000))]),
+    rich = [Dir(f"d{i}") for i in range(20)] + [File(f"d{i % 20}/f{i}", os.urandom(500 + i), mtime=f"{i}.5") for i in range(200)]
+    return Image([Layer(rich), Layer([File("big", os.urandom(800_000)), File("zeros", bytes(2_000_000))]),
                   Layer([Whiteout("d0/f0"), Symlink("link", "d1"), Hardlink("hard", "twice"), File("twice", "same")][::-1]),
-                  Layer([File(f"d1/g{i}", "the same content") for i in range(300)])])
+                  Layer([File(f"d1/g{i}", "the same content") for i in range(100)])])
 
 
 def children(pid):
@@ -69,7 +69,7 @@ class Crash:
 
     def kill(self, victim, delay):
         """One cold pull with a kill `delay` seconds after the victim's first sight; True if it was still there to be killed."""
-        puller = self.start()
+        puller, start = self.start(), time.monotonic()
         deadline, seen, candidates = None, set(), []
         while puller.poll() is None and not (deadline and time.monotonic() >= deadline):
             seen.update(children(puller.pid))
@@ -79,17 +79,29 @@ class Crash:
             time.sleep(0.001)
         if puller.poll() is not None or not candidates:
             puller.wait(60)
+            self.duration = (self.duration + time.monotonic() - start) / 2  # other work on the machine comes and goes
             self.missed += 1
-            guest_pull("umount", self.work.bundle, "--config", self.config)
+            self.clear()
             return False
-        os.kill(self.random.choice(candidates), 9)
+        try:
+            os.kill(self.random.choice(candidates), 9)
+        except ProcessLookupError:
+            candidates = []  # it was faster by a hair
         puller.wait(60)
         gone(seen)
+        if not candidates:
+            self.missed += 1
+            self.clear()
+            return False
         if victim != "guest-pull":
             self.after_a_worker(puller)
         elif not puller.stdout.read():
             self.mounted += bool(mounts_below(self.work.bundle))
         return True
+
+    def clear(self):
+        if mounts_below(self.work.bundle):
+            guest_pull("umount", self.work.bundle, "--config", self.config)
 
     def after_a_worker(self, puller):
         """The puller lives on and clears up by itself; it may have had all that it wanted of the worker."""
@@ -107,7 +119,7 @@ class Crash:
         assert done.json["manifestDigest"] == self.image.digest
         assert len(mounts_below(self.work.bundle)) == 1
         assert (self.work.rootfs / "hard").stat().st_ino == (self.work.rootfs / "twice").stat().st_ino
-        assert not (self.work.rootfs / "d0/f0").exists() and len(list((self.work.rootfs / "d1").iterdir())) == 315
+        assert not (self.work.rootfs / "d0/f0").exists() and len(list((self.work.rootfs / "d1").iterdir())) == 110
         assert sorted(p.name for p in self.work.bundle.iterdir()) == ["config.json", "rootfs"]
         assert not list((self.work.store / "staging").iterdir())
         assert not list((self.work.store / "repo/refs/heads/making").glob("*"))
@@ -131,21 +143,21 @@ def test_killed_at_random_moments(work, registry, capsys):
     crash = Crash(work, registry)
     start = time.monotonic()
     crash.start().wait(60)
-    duration = time.monotonic() - start
+    crash.duration = time.monotonic() - start
     guest_pull("umount", work.bundle, "--config", crash.config)
     while sum(crash.killed.values()) < KILLS:
         # The unpackers live for a part of the time only: the fewest so far is next, so that all get their share.
         victim = min(VICTIMS, key=crash.killed.get)
-        delay = crash.random.uniform(0, duration * (1 if victim == "guest-pull" else 0.7))
+        delay = crash.random.uniform(0, crash.duration * (1 if victim == "guest-pull" else 0.6))
         empty(work)
         try:
             if crash.kill(victim, delay):
                 crash.killed[victim] += 1
                 crash.check()
         except BaseException:
-            print(f"seed {SEED}, {crash.killed}: {victim} after {delay:.4f} of {duration:.4f} s")
+            print(f"seed {SEED}, {crash.killed}: {victim} after {delay:.4f} of {crash.duration:.4f} s")
             raise
         assert crash.missed < 50 + 10 * KILLS
     with capsys.disabled():
         print(f"\nkilled {crash.killed} (seed {SEED}, {crash.missed} were faster, {crash.mounted} between mount and answer): "
-              f"a cold pull takes {duration:.2f} s")
+              f"a cold pull takes {crash.duration:.2f} s")

@@ -202,6 +202,17 @@ static void test_options(Fixture *f, gconstpointer data)
     g_autofree char *other = g_build_filename(base, "other", NULL);
     g_assert_cmpint(link(one, other), ==, 0);
     fill(base, "big", 8);
+    /* The store's object is a further name of the file, out of the container's reach. */
+    g_autofree char *content = g_build_filename(base, "big", NULL);
+    g_autofree char *object = g_build_filename(f->top, "object", NULL);
+    g_assert_cmpint(link(content, object), ==, 0);
+    g_autofree char *lowest = g_build_filename(base, "plain", NULL);
+    make_directory(base, "plain");
+    write_file(lowest, "below", "below");
+    g_autofree char *above = add_layer(f);
+    g_autofree char *plain = g_build_filename(above, "plain", NULL);
+    make_directory(above, "plain");
+    g_assert_cmpint(setxattr(plain, "user.overlay.opaque", "y", 1, 0), ==, 0);
 
     for (gsize i = 0; i < n_methods; i++) {
         mount_by(f, each_method[i]);
@@ -212,7 +223,7 @@ static void test_options(Fixture *f, gconstpointer data)
         g_autofree char *sub = g_build_filename(to, "sub", NULL);
         g_assert_true(g_file_test(sub, G_FILE_TEST_IS_DIR));
 
-        overwrite(f->rootfs, "one", "changed"); /* index: equal files that the store keeps once stay two files */
+        overwrite(f->rootfs, "one", "changed"); /* index: a hard link of the image ends at the first write */
         assert_content(f->rootfs, "one", "changedntent");
         assert_content(f->rootfs, "other", "same content");
 
@@ -221,6 +232,17 @@ static void test_options(Fixture *f, gconstpointer data)
         g_assert_cmpint(chown(big, 5, 6), ==, 0); /* metacopy */
         g_assert_cmpint(statvfs(f->rootfs, &after), ==, 0);
         g_assert_cmpuint((before.f_bfree - after.f_bfree) * before.f_frsize, <, GP_MIB);
+
+        overwrite(f->rootfs, "big", "copied up"); /* index: what is deleted frees its memory, though the object stays */
+        g_assert_cmpint(unlink(big), ==, 0);
+        g_assert_cmpint(statvfs(f->rootfs, &after), ==, 0);
+        g_assert_cmpuint((before.f_bfree - MIN(after.f_bfree, before.f_bfree)) * before.f_frsize, <, GP_MIB);
+
+        assert_content(f->rootfs, "plain/below", "below"); /* userxattr: what a container may write steers nothing */
+        g_autofree char *text = NULL;
+        g_assert_true(g_file_get_contents("/proc/self/mountinfo", &text, NULL, NULL));
+        g_assert_null(strstr(text, "volatile"));
+        g_assert_null(strstr(text, "userxattr"));
 
         struct stat st;
         lstat_in(f->rootfs, "other", &st); /* xino */
