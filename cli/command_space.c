@@ -1,5 +1,4 @@
 /* df, prune: what the store and the writable layers take, and getting some of it back. */
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -8,26 +7,9 @@
 #include "cli/output.h"
 #include "storage/mounts.h"
 #include "storage/store_usage.h"
+#include "storage/uppers.h"
 
 /* ---- df */
-
-/* One writable layer: an overlay's statfs(2) is its upper's. */
-typedef struct {
-    guint64 limit, used, inodes, used_inodes;
-} Upper;
-
-static gboolean ask_upper(const char *bundle, Upper *upper)
-{
-    struct statvfs fs;
-    g_autofree char *rootfs = g_build_filename(bundle, "rootfs", NULL);
-    if (statvfs(rootfs, &fs) < 0)
-        return FALSE;
-    *upper = (Upper){.limit = (guint64) fs.f_blocks * fs.f_frsize,
-        .used = (guint64) (fs.f_blocks - fs.f_bfree) * fs.f_frsize,
-        .inodes = fs.f_files,
-        .used_inodes = fs.f_files - fs.f_ffree};
-    return TRUE;
-}
 
 /* {"mounts":[…],"limit","used"}; a mount that another mount namespace alone can see has no figures. */
 static json_t *describe_uppers(const char *runtime_dir, GError **error)
@@ -36,12 +18,12 @@ static json_t *describe_uppers(const char *runtime_dir, GError **error)
     if (!bundles)
         return NULL;
     json_t *list = json_array();
-    Upper sum = {0};
+    GpUpperUsage sum = {0};
     for (guint i = 0; i < bundles->len; i++) {
-        Upper upper = {0};
+        GpUpperUsage upper = {0};
         g_autofree char *shown = gp_escape(bundles->pdata[i], -1, 4096);
         json_t *mount = json_pack("{s:s}", "bundle", shown);
-        if (ask_upper(bundles->pdata[i], &upper))
+        if (gp_upper_usage(bundles->pdata[i], &upper))
             json_object_update_new(mount,
                 json_pack("{s:I, s:I, s:I, s:I}", "limit", (json_int_t) upper.limit, "used", (json_int_t) upper.used,
                     "inodes", (json_int_t) upper.inodes, "usedInodes", (json_int_t) upper.used_inodes));

@@ -54,6 +54,7 @@ static const GpSettingKey own_keys[] = {
     {"max_pulls", GP_SETTING_MAX_PULLS, GP_FORM_COUNT},
     {"timeout", GP_SETTING_TIMEOUT, GP_FORM_COUNT},
     {"rw_size", GP_SETTING_RW_SIZE, GP_FORM_SIZE},
+    {"rw_total", GP_SETTING_RW_TOTAL, GP_FORM_BYTES},
     {"limits", GP_SETTING_LIMITS, GP_FORM_LIMITS},
     {"store_low_water", GP_SETTING_LOW_WATER, GP_FORM_SPACE},
     {"store_high_water", GP_SETTING_HIGH_WATER, GP_FORM_SPACE},

@@ -33,6 +33,7 @@ static const struct {
     [GP_SETTING_MAX_PULLS] = {"max_pulls", G_STRUCT_OFFSET(GpPullOptions, max_pulls), GP_LIMIT_PARALLEL},
     [GP_SETTING_TIMEOUT] = {"timeout", G_STRUCT_OFFSET(GpPullOptions, timeout), MAX_TIMEOUT},
     [GP_SETTING_RW_SIZE] = {"rw_size", -1},
+    [GP_SETTING_RW_TOTAL] = {"rw_total", G_STRUCT_OFFSET(GpPullOptions, rw_total)},
     [GP_SETTING_LIMITS] = {"limits", -1},
     [GP_SETTING_LOW_WATER] = {"store_low_water", G_STRUCT_OFFSET(GpPullOptions, low_water)},
     [GP_SETTING_HIGH_WATER] = {"store_high_water", G_STRUCT_OFFSET(GpPullOptions, high_water)},
@@ -444,6 +445,8 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
         return json_integer(options->timeout);
     case GP_SETTING_RW_SIZE:
         return describe_size(&options->rw);
+    case GP_SETTING_RW_TOTAL:
+        return options->rw_total ? json_integer((json_int_t) options->rw_total) : json_null();
     case GP_SETTING_LIMITS:
         return gp_limits_describe(&options->limits);
     case GP_SETTING_LOW_WATER:

@@ -10,6 +10,7 @@
 #include "storage/bundle.h"
 #include "storage/mounting.h"
 #include "storage/mounts.h"
+#include "storage/uppers.h"
 
 /* O_PATH descriptors of the layers, base first. */
 typedef struct {
@@ -93,8 +94,11 @@ static gboolean mount_image(const GpMountRequest *request, GError **error)
     if (!open_layers(request, &layers, error))
         return FALSE;
     g_autoptr(GPtrArray) directories = plan_directories(request, &layers, error);
-    if (!directories || !gp_rootfs_mount(layers.fds + layers.first, layers.count - layers.first, directories,
-                            request->bundle, request->rw, error))
+    if (!directories)
+        return FALSE;
+    GP_AUTOFD int uppers = gp_uppers_reserve(request->runtime_dir, request->rw, request->rw_total, error);
+    if (uppers < 0 || !gp_rootfs_mount(layers.fds + layers.first, layers.count - layers.first, directories,
+                          request->bundle, request->rw, error))
         return FALSE;
     if (!write_config(request, error)) {
         /* A config.json that is there now is somebody else's. */

@@ -15,7 +15,8 @@ typedef struct {
     const char *bundle;
     const char *runtime_dir; /* where the mount is recorded, so that rm refuses while it lasts */
     const GpRootfsLimits *rw;
-    int *mounting; /* in: -1; out: held until gp_mount_keep() or gp_mount_undo(), see storage/mounting.h */
+    guint64 rw_total; /* see gp_uppers_reserve() */
+    int *mounting;    /* in: -1; out: held until gp_mount_keep() or gp_mount_undo(), see storage/mounting.h */
 } GpMountRequest;
 
 /* Mounts bundle/rootfs and writes bundle/config.json; all of it or nothing. Errors: those of storage/rootfs.h and

@@ -44,6 +44,7 @@ typedef struct {
     guint max_parallel;
     guint max_pulls; /* guest-pulld's: pulls at the same time */
     GpRootfsLimits rw;
+    guint64 rw_total; /* bytes that all writable layers together may grow to; 0: no ceiling */
     GpLayerLimits limits;
     GpSpace low_water, high_water; /* free space in the store: see puller/room.h */
     GpVolumeConfig volume;         /* without a device: the store lies where it lies */

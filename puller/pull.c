@@ -505,6 +505,7 @@ static GpMountRequest mount_request(GpPull *pull)
         .bundle = pull->options->bundle,
         .runtime_dir = pull->options->runtime_dir,
         .rw = &pull->options->rw,
+        .rw_total = pull->options->rw_total,
         .mounting = &pull->mounting};
 }
 
