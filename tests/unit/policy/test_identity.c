@@ -254,6 +254,10 @@ static void test_name_only_on_both_sides(void)
         if (!matched)
             expect_refusal(&error, GP_ERROR_SIGNATURE, "identity-mismatch: ", "two names");
     }
+    /* nor is it satisfied by a signature that says more than was asked for */
+    g_autoptr(GError) error = NULL;
+    g_assert_false(gp_identity_match(NULL, GP_IDENTITY_SIMPLE_SIGNING, intended, "quay.io/app:1", &error));
+    expect_refusal(&error, GP_ERROR_SIGNATURE, "identity-mismatch: ", "a name and a tag");
 }
 
 static void test_malformed_rules(void)
