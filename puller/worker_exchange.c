@@ -1,5 +1,7 @@
 #include "puller/worker_exchange.h"
 
+#include <string.h>
+
 #include "base/error.h"
 #include "base/limits.h"
 #include "puller/worker_header.h"
@@ -158,6 +160,7 @@ static gboolean set_options(GpExchange *exchange)
            curl_easy_setopt(easy, CURLOPT_PIPEWAIT, g_str_has_prefix(exchange->url, "https:") ? 1L : 0L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_USERAGENT, "guest-pull/" GP_VERSION) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->detail) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long) BUFFER_SIZE) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long) GP_LIMIT_CONNECT_TIMEOUT) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long) LOW_SPEED_BYTES) == CURLE_OK &&
@@ -199,6 +202,14 @@ void gp_exchange_free(GpExchange *exchange, CURLM *multi)
     g_clear_error(&exchange->error);
     g_free(exchange->url);
     g_free(exchange);
+}
+
+char *gp_exchange_problem(const GpExchange *exchange, CURLcode result)
+{
+    const char *general = curl_easy_strerror(result);
+    return *exchange->detail && strcmp(exchange->detail, general) != 0
+               ? g_strdup_printf("%s: %s", general, exchange->detail)
+               : g_strdup(general);
 }
 
 void gp_exchange_resume(GpExchange *exchange)

@@ -49,6 +49,7 @@ struct _GpExchange {
     gsize header_bytes;
     gint64 started;
     char *url;
+    char detail[CURL_ERROR_SIZE];
 };
 
 /* Adds the request to @multi. @handler and @data outlive it. NULL only without memory. */
@@ -57,3 +58,5 @@ GpExchange *gp_exchange_start(
 /* Takes it out of @multi and frees it; may not be called from a handler. */
 void gp_exchange_free(GpExchange *exchange, CURLM *multi);
 void gp_exchange_resume(GpExchange *exchange);
+/* Why it ended with @result, in libcurl's words, the special ones behind the general ones; the caller's. */
+char *gp_exchange_problem(const GpExchange *exchange, CURLcode result);

@@ -431,12 +431,13 @@ void gp_job_exchange_done(GpJob *job, CURLcode result)
         return;
     }
     GpErrorCode code = gp_curl_error_code(result);
+    g_autofree char *why = gp_exchange_problem(job->exchange, result);
     if (code == GP_ERROR_NETWORK && gp_curl_is_temporary(result)) {
         if (job->phase == PHASE_TOKEN)
             job->auth_rounds = 0;
-        retry(job, 0, curl_easy_strerror(result));
+        retry(job, 0, why);
     } else {
-        fail(job, code, "%s", curl_easy_strerror(result));
+        fail(job, code, "%s", why);
     }
 }
 
