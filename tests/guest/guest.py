@@ -36,7 +36,7 @@ from registry import free_port  # noqa: E402
 ACCEL = os.environ.get("GUEST_ACCEL", "tcg")
 HOST = "10.0.2.2"  # the host's loopback, as the guest sees it
 AGENT, SERVICE = 7000, 7001  # ports in the guest
-BOOT_SECONDS = 120
+BOOT_SECONDS = 240
 SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -201,7 +201,7 @@ class Guest:
         """What a guest does that ends in peace, as far as disks are concerned."""
         self.run("sync; (sleep 0.2; poweroff -f) > /dev/null 2>&1 &")
         try:
-            self.process.wait(60)
+            self.process.wait(120)
         finally:
             self.kill()
 
