@@ -24,6 +24,7 @@ struct _GpLayerKey {
  * all the same; that swap is encrypted or absent is checked elsewhere. */
 static GpLayerKey *key_new(void)
 {
+    /* cppcheck-suppress invalidFunctionArg ; MAP_ANONYMOUS wants -1 */
     GpLayerKey *key = mmap(NULL, sizeof *key, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (key == MAP_FAILED)
         g_error("no memory for a key");
