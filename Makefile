@@ -16,7 +16,7 @@ VERSION := 0.1.0
 DEPS_BUILD := gcc g++ make pkg-config libc6-dev libglib2.0-dev libostree-dev libgpgme-dev libarchive-dev libssl-dev \
   libzstd-dev libcurl4-openssl-dev libjansson-dev libisal-dev libseccomp-dev libyaml-dev libtomlplusplus-dev libcryptsetup-dev
 DEPS_RUN := docker-registry skopeo gnupg crun busybox-static jq python3 openssl util-linux ca-certificates
-DEPS_CHECK := python3-pytest python3-cryptography umoci ostree attr acl libcap2-bin zstd gzip strace apache2-utils curl procps iproute2
+DEPS_CHECK := python3-pytest python3-cryptography umoci ostree attr acl libcap2-bin zstd gzip strace apache2-utils curl procps iproute2 nginx
 DEPS_LINT := clang-tidy clang-format cppcheck
 DEPS_SLOW := valgrind
 

@@ -408,10 +408,14 @@ static void write_log(const GpJob *job, CURLcode result)
     g_autofree char *url = gp_url_show(exchange->url);
     g_autofree char *shown = gp_escape(url, -1, 500);
     const char *request = g_getenv("GUEST_PULL_REQUEST_ID");
-    dprintf(STDERR_FILENO, "fetch: %s%s%s%s: %d, %" G_GINT64_FORMAT " ms%s%s\n", request ? "[" : "",
-        request ? request : "", request ? "] " : "", shown, exchange->answer.status,
-        (g_get_monotonic_time() - exchange->started) / 1000, result == CURLE_OK ? "" : ", ",
-        result == CURLE_OK ? "" : curl_easy_strerror(result));
+    const char *method = NULL;
+    curl_off_t bytes = 0;
+    (void) curl_easy_getinfo(exchange->easy, CURLINFO_EFFECTIVE_METHOD, &method);
+    (void) curl_easy_getinfo(exchange->easy, CURLINFO_SIZE_DOWNLOAD_T, &bytes);
+    dprintf(STDERR_FILENO, "fetch: %s%s%s%s %s: %d, %" CURL_FORMAT_CURL_OFF_T " bytes, %" G_GINT64_FORMAT " ms%s%s\n",
+        request ? "[" : "", request ? request : "", request ? "] " : "", method ? method : "GET", shown,
+        exchange->answer.status, bytes, (g_get_monotonic_time() - exchange->started) / 1000,
+        result == CURLE_OK ? "" : ", ", result == CURLE_OK ? "" : curl_easy_strerror(result));
 }
 
 void gp_job_exchange_done(GpJob *job, CURLcode result)
