@@ -148,7 +148,7 @@ typedef struct {
     guint64 checked;         /* entries of layers looked at */
 } GpFsckReport;
 GpFsckReport *gp_fsck_report_new(void);
-void gp_fsck_report_free(GpFsckReport *report);
+void gp_fsck_report_free(GpFsckReport *result);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpFsckReport, gp_fsck_report_free)
 
 /* Checks every byte and attribute that would be mounted against the commits: repository objects, sidecars, layer
