@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,18 +34,29 @@ static gboolean is_wanted(const GpStaging *staging)
     return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
+/* A finished layer keeps two descriptors until its commit: where the hard limit is low, an image of hundreds of layers
+ * must not wait for its last one with all of them. A mount needs one for each layer, and this leaves room for it. */
+static gboolean is_crowded(const GpStore *store)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && store->finished->len > limit.rlim_cur / 8;
+}
+
 /* What cannot be committed now is told when its image is. */
 static void give_finished(GpStore *store)
 {
     g_mutex_lock(&store->finished_lock);
+    gboolean crowded = is_crowded(store);
     for (guint i = 0; i < store->finished->len; i++) {
         GpStaging *staging = store->finished->pdata[i];
-        if (!staging->name || !staging->commit || staging->blob_lock_fd < 0 || !is_wanted(staging))
+        if (!staging->name || !staging->commit || staging->blob_lock_fd < 0 || (!crowded && !is_wanted(staging)))
             continue;
         g_autoptr(GPtrArray) one = g_ptr_array_new();
         g_ptr_array_add(one, staging);
-        if (gp_store_commit(store, one, NULL, NULL))
+        if (gp_store_commit(store, one, NULL, NULL)) {
             gp_close_fd(&staging->blob_lock_fd);
+            gp_close_fd(&staging->fd);
+        }
     }
     g_mutex_unlock(&store->finished_lock);
 }
@@ -194,6 +206,7 @@ void gp_staging_complete(GpStaging *staging, GpLayerTree *tree, const GpDigest *
     staging->diff_id = *diff_id;
     staging->blob_size = blob_size;
     staging->commit = gp_store_write_layer(staging, tree, &staging->error);
+    gp_close_fd(&staging->root_fd);
     gp_layer_tree_free(tree);
     add_finished(staging);
 }

@@ -323,3 +323,17 @@ def test_memory_of_the_upper_returns_after_a_plain_umount(work):
     subprocess.run(["umount", work.rootfs], check=True)
     assert lib.mounts_below(work) == []
     assert shared_memory() < before + slack
+
+
+def test_hundreds_of_layers_with_few_descriptors(work, registry):
+    """A hard limit of 600 open files for 300 layers: as 1024, the usual one, for the 500 that are allowed."""
+    layers = [Layer([File(f"f{i}", str(i)), File("all", str(i))]) for i in range(300)]
+    image = Image(layers)
+    policy = write_policy(work / "policy.json", {registry.host: {"type": "insecureAcceptAnything"}})
+    name = image.push(registry, work.repository(), "1")
+    run("prlimit", "--nofile=600:600", GUEST_PULL, "pull", name, "--bundle", work.bundle, "--store", work.store,
+        "--allow-unencrypted-store", *work.options(policy=policy, registry=registry))
+    assert (work.rootfs / "f0").read_text() == "0" and (work.rootfs / "f299").read_text() == (work.rootfs / "all").read_text() == "299"
+    assert not list((work.store / "staging").iterdir())
+    layers = guest_pull("layers", "--store", work.store, "--json").json["layers"]
+    assert len(layers) == 300 and all(layer["images"] == 1 for layer in layers)
