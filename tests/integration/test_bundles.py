@@ -17,8 +17,10 @@ GROUPS = {group.__name__: group for group in (
 
 
 @pytest.fixture(scope="module")
-def maker():
-    return cases.Maker()
+def tables():
+    """name of the group, or "accepted" → its cases"""
+    maker = cases.Maker()
+    return {"accepted": list(cases.accepted(maker)), **{name: list(group(maker)) for name, group in GROUPS.items()}}
 
 
 def run_all(function, items) -> list:
@@ -42,15 +44,15 @@ def verify(work, case) -> lib.Result:
     return lib.guest_pull("verify-bundle", *files["options"], files["artifact"], check=None)
 
 
-def test_accepted(work, maker):
-    table = list(cases.accepted(maker))
+def test_accepted(work, tables):
+    table = tables["accepted"]
     refused = [f"{case.name}: {done.stderr}" for case, done in zip(table, run_all(lambda case: verify(work, case), table)) if done.status != 0]
     assert not refused, "\n".join(refused)
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_refused(work, maker, group):
-    table = list(GROUPS[group](maker))
+def test_refused(work, tables, group):
+    table = tables[group]
     wrong = []
     for case, done in zip(table, run_all(lambda case: verify(work, case), table)):
         if done.status != 1 or not re.search(rf"\b({case.reason}): ", done.stderr):
@@ -58,11 +60,11 @@ def test_refused(work, maker, group):
     assert not wrong, f"{len(wrong)} of {len(table)}:\n" + "\n".join(wrong)
 
 
-def test_table_is_large_and_unambiguous(maker):
-    table = [case for group in GROUPS.values() for case in group(maker)]
+def test_table_is_large_and_unambiguous(tables):
+    table = [case for group in GROUPS for case in tables[group]]
     assert len(table) >= 450 and all(case.reason for case in table)
     assert [name for name, count in collections.Counter(case.name for case in table).items() if count > 1] == []
-    good = [dict(vars(case), name="", reason="") for case in cases.accepted(maker)]
+    good = [dict(vars(case), name="", reason="") for case in tables["accepted"]]
     assert [case.name for case in table if dict(vars(case), name="", reason="") in good] == []
 
 
@@ -85,11 +87,13 @@ def cosign(program, work, case) -> lib.Result:
     return lib.run(program, *kind, *files["options"], files["artifact"], check=None)
 
 
-def test_cosign_agrees(work, maker, peers):
+def test_cosign_agrees(work, tables, peers):
+    """A part of the table; all of it with GUEST_PULL_ORACLE set, as for skopeo."""
     if not peers.cosign3:
         pytest.skip("no cosign 3 to be had")
-    good = list(cases.accepted(maker))
-    bad = [case for group in GROUPS.values() for case in group(maker)]
+    step = 1 if os.environ.get("GUEST_PULL_ORACLE") else 8
+    good = tables["accepted"][::step]
+    bad = [case for group in GROUPS for case in tables[group]][::step]
     for case, done in zip(good, run_all(lambda case: cosign(peers.cosign3, work, case), good)):
         assert (done.status == 0) == (case.name not in LAXER), f"{case.name}\n{done}"
     for case, done in zip(bad, run_all(lambda case: cosign(peers.cosign3, work, case), bad)):

@@ -113,7 +113,7 @@ def accepted(make: Maker):
         yield make.case(kind, kind)
     for media in (mini.MEDIA_TYPE, mini.OLD_MEDIA_TYPE + "0.3"):
         yield make.case("media-type " + media, version=media)
-    for signer in ("P-384", "P-521", "RSA-2048", "RSA-4096"):
+    for signer in ("P-384", "P-521", "RSA-2048"):
         instance = make.base.but(signer=Key(signer))
         for kind in ("hashedrekord", "dsse", "v2", "v2-dsse", "key"):
             yield make.case(f"{kind} {signer}", kind, instance=instance)
@@ -374,7 +374,7 @@ def checkpoint_cases(make: Maker):
         hint = lambda change, log=log: lambda line: relabel(line, change)  # noqa: E731
         yield lines("signature changed", "checkpoint-signature", lambda line: f"{line.rsplit(' ', 1)[0]} {flip64(line.split()[-1])}\n")
         yield note("text changed", "checkpoint-signature", lambda old: old.replace("\n", " x\n", 1) if kind == "hashedrekord" else old.replace("\n\n", "\nmore\n\n", 1))
-        yield lines("no signature", "checkpoint-format", lambda line: "")
+        yield lines("no signature", "checkpoint-signature", lambda line: "")
         yield lines("hint of another key", "checkpoint-signature", hint(lambda raw: flip(raw, 0)))
         yield lines("another name", "checkpoint-signature", lambda line, log=log: line.replace(log.host, "other.example", 1))
         yield note("signed with another key", "checkpoint-signature", lambda old, log=log, other=other: resign(old, log, other))
