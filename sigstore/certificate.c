@@ -12,7 +12,19 @@
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509_STORE, X509_STORE_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509_STORE_CTX, X509_STORE_CTX_free)
 
-static X509_STORE *make_store(X509 *root, gint64 at)
+/* RFC 5280 §4.1.2.5: the last second of a certificate belongs to its validity. OpenSSL thinks otherwise. */
+static int admit_last_second(int good, X509_STORE_CTX *context)
+{
+    if (good || X509_STORE_CTX_get_error(context) != X509_V_ERR_CERT_HAS_EXPIRED)
+        return good;
+    time_t at = X509_VERIFY_PARAM_get_time(X509_STORE_CTX_get0_param(context));
+    if (ASN1_TIME_cmp_time_t(X509_get0_notAfter(X509_STORE_CTX_get_current_cert(context)), at) != 0)
+        return 0;
+    X509_STORE_CTX_set_error(context, X509_V_OK);
+    return 1;
+}
+
+X509_STORE *gp_certificate_store(X509 *root, gint64 at)
 {
     g_autoptr(X509_STORE) store = X509_STORE_new();
     if (!store || X509_STORE_add_cert(store, root) != 1)
@@ -22,6 +34,7 @@ static X509_STORE *make_store(X509 *root, gint64 at)
     X509_VERIFY_PARAM_set_auth_level(parameters, SECURITY_LEVEL);
     /* A trusted root need not be self-signed. */
     X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_PARTIAL_CHAIN);
+    X509_STORE_set_verify_cb(store, admit_last_second);
     return g_steal_pointer(&store);
 }
 
@@ -46,6 +59,10 @@ static gboolean check_use(STACK_OF(X509) * chain, GpCertificateUse use, GError *
         return gp_refuse(error, "certificate-usage", "the signer's certificate is a CA's");
     if ((X509_get_extension_flags(leaf) & EXFLAG_KUSAGE) && !(X509_get_key_usage(leaf) & KU_DIGITAL_SIGNATURE))
         return gp_refuse(error, "certificate-usage", "the signer's certificate is not meant for signatures");
+    /* OpenSSL takes old forms of CA certificates too, that say it in other ways. The last one is trusted as it is. */
+    for (int i = 1; i + 1 < sk_X509_num(chain); i++)
+        if (X509_check_ca(sk_X509_value(chain, i)) != 1)
+            return gp_refuse(error, "certificate-usage", "a certificate of the chain is no CA's");
     for (int i = 0; i < sk_X509_num(chain); i++)
         if (!may_sign_code(sk_X509_value(chain, i), i == 0 && use == GP_CERTIFICATE_CODE_SIGNING))
             return gp_refuse(error, "certificate-usage", "%s is not meant for signing code",
@@ -90,7 +107,7 @@ static gboolean verify_by(X509 *leaf, const GpTrustedAuthority *authority, GPtrA
     GpCertificateUse use, X509 **issuer, GError **error)
 {
     guint last = authority->certificates->len - 1;
-    g_autoptr(X509_STORE) store = make_store(authority->certificates->pdata[last], at);
+    g_autoptr(X509_STORE) store = gp_certificate_store(authority->certificates->pdata[last], at);
     g_autoptr(X509_STORE_CTX) context = X509_STORE_CTX_new();
     STACK_OF(X509) *between = sk_X509_new_null();
     gboolean good = FALSE;

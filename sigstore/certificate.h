@@ -10,6 +10,10 @@ typedef enum {
     GP_CERTIFICATE_UNRESTRICTED, /* nor may the signer's, which need not say so: private PKIs seldom do */
 } GpCertificateUse;
 
+/* A store that trusts @root alone, which need not be self-signed, for chains valid at @at, both ends of each
+ * certificate's validity included; SHA-1 and short keys are out. The caller's; NULL only without memory. */
+X509_STORE *gp_certificate_store(X509 *root, gint64 at);
+
 /* TRUE if @leaf is a signer's certificate, no CA's, that one of @authorities (GpTrustedAuthority*) vouches for: one in
  * whose window @at lies (seconds since 1970), over its own certificates and those of @untrusted (X509*, may be NULL),
  * up to its last one; all of the chain valid at @at (CVE-2026-24122). *@issuer (may be NULL) becomes the certificate

@@ -8,9 +8,8 @@
 #include <openssl/x509v3.h>
 
 #include "base/limits.h"
+#include "sigstore/certificate.h"
 #include "sigstore/refusal.h"
-
-#define SECURITY_LEVEL 2 /* as for signers' certificates */
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TS_RESP, TS_RESP_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509_STORE, X509_STORE_free)
@@ -75,24 +74,12 @@ static gboolean read_time(const TS_TST_INFO *info, gint64 *time, GError **error)
 
 /* ---- who says it */
 
-static X509_STORE *make_store(const GpTrustedAuthority *authority, gint64 time)
-{
-    g_autoptr(X509_STORE) store = X509_STORE_new();
-    X509 *root = authority->certificates->pdata[authority->certificates->len - 1];
-    if (!store || X509_STORE_add_cert(store, root) != 1)
-        return NULL;
-    X509_VERIFY_PARAM *parameters = X509_STORE_get0_param(store);
-    X509_VERIFY_PARAM_set_time(parameters, (time_t) time);
-    X509_VERIFY_PARAM_set_auth_level(parameters, SECURITY_LEVEL);
-    X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_PARTIAL_CHAIN);
-    return g_steal_pointer(&store);
-}
-
 /* TS_RESP_verify_signature() checks the signature, the attribute that names the signer's certificate (RFC 5035), its
  * chain for the purpose of timestamps; which certificate that has to be is ours to say. */
 static gboolean is_made_by(PKCS7 *token, const GpTrustedAuthority *authority, gint64 time)
 {
-    g_autoptr(X509_STORE) store = make_store(authority, time);
+    X509 *root = authority->certificates->pdata[authority->certificates->len - 1];
+    g_autoptr(X509_STORE) store = gp_certificate_store(root, time);
     STACK_OF(X509) *known = sk_X509_new_null();
     for (guint i = 0; known && i < authority->certificates->len; i++)
         sk_X509_push(known, authority->certificates->pdata[i]);

@@ -56,6 +56,20 @@ static void test_times(void)
         "certificate-expired-at-time: the signer's certificate was not yet valid at");
 }
 
+/* Both ends belong to it. */
+static void test_first_and_last_second(void)
+{
+    const gint64 first = FIXTURE_TIME - 60, last = FIXTURE_TIME + 540;
+    g_autoptr(GError) error = NULL;
+    g_assert_true(verify(leaf, first, GP_CERTIFICATE_CODE_SIGNING, NULL, &error));
+    g_assert_true(verify(leaf, last, GP_CERTIFICATE_CODE_SIGNING, NULL, &error));
+    g_assert_no_error(error);
+    assert_refused(verify(leaf, first - 1, GP_CERTIFICATE_CODE_SIGNING, NULL, &error), &error,
+        "certificate-expired-at-time: the signer's certificate was not yet valid");
+    assert_refused(verify(leaf, last + 1, GP_CERTIFICATE_CODE_SIGNING, NULL, &error), &error,
+        "certificate-expired-at-time: the signer's certificate was no longer valid");
+}
+
 static void test_window_of_authority(void)
 {
     g_autoptr(GError) error = NULL;
@@ -206,6 +220,7 @@ int main(int argc, char **argv)
     leaf = load(fixture_leaf);
     person = load(fixture_person);
     g_test_add_func("/sigstore/certificate/times", test_times);
+    g_test_add_func("/sigstore/certificate/first-and-last-second", test_first_and_last_second);
     g_test_add_func("/sigstore/certificate/window-of-authority", test_window_of_authority);
     g_test_add_func("/sigstore/certificate/ca-is-no-signer", test_ca_is_no_signer);
     g_test_add_func("/sigstore/certificate/authority-of-timestamps-is-no-ca", test_authority_of_timestamps_is_no_ca);
