@@ -20,7 +20,6 @@ static void print_config(json_t *config)
 {
     const char *file = json_string_value(json_object_get(config, "file"));
     json_t *settings = json_object_get(config, "settings"), *ignored = json_object_get(config, "ignored");
-    const char *unsupported = json_string_value(json_object_get(config, "unsupported"));
     size_t i;
     json_t *row;
     gp_print("%-26s%s\n", "file", file ? file : "none");
@@ -34,8 +33,6 @@ static void print_config(json_t *config)
     {
         gp_print("%-26s%s\n", "ignored", json_string_value(row));
     }
-    if (unsupported)
-        gp_print("%-26s%s: pulls from registries are refused\n", "unsupported", unsupported);
 }
 
 gboolean gp_command_config_show(GpContext *context, int *status, GError **error)

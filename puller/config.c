@@ -36,7 +36,15 @@ static const GpSettingKey image_keys[] = {
     /* Here, as in the confidential-data-hub, the inline document wins. */
     {"registry_configuration_uri", GP_SETTING_REGISTRIES, GP_FORM_LOCATION},
     {"registry_config", GP_SETTING_REGISTRIES, GP_FORM_INLINE},
-    {"image_pull_proxy", GP_SETTING_UNSUPPORTED, GP_FORM_UNSUPPORTED},
+    {"image_pull_proxy", GP_SETTING_HTTPS_PROXY, GP_FORM_TABLE},
+    {NULL},
+};
+
+/* [image.image_pull_proxy] */
+static const GpSettingKey proxy_keys[] = {
+    {"https_proxy", GP_SETTING_HTTPS_PROXY, GP_FORM_PROXY},
+    {"http_proxy", GP_SETTING_HTTP_PROXY, GP_FORM_PROXY},
+    {"no_proxy", GP_SETTING_NO_PROXY, GP_FORM_NO_PROXY},
     {NULL},
 };
 
@@ -50,6 +58,9 @@ static const GpSettingKey own_keys[] = {
     {"bundle_roots", GP_SETTING_BUNDLE_ROOTS, GP_FORM_PATHS},
     {"cert_dir", GP_SETTING_CERT_DIR, GP_FORM_PATH},
     {"plain_http", GP_SETTING_PLAIN_HTTP, GP_FORM_HOSTS},
+    {"https_proxy", GP_SETTING_HTTPS_PROXY, GP_FORM_PROXY},
+    {"http_proxy", GP_SETTING_HTTP_PROXY, GP_FORM_PROXY},
+    {"no_proxy", GP_SETTING_NO_PROXY, GP_FORM_NO_PROXY},
     {"max_parallel", GP_SETTING_MAX_PARALLEL, GP_FORM_COUNT},
     {"max_pulls", GP_SETTING_MAX_PULLS, GP_FORM_COUNT},
     {"timeout", GP_SETTING_TIMEOUT, GP_FORM_COUNT},
@@ -82,9 +93,9 @@ static const GpSettingKey volume_keys[] = {
 static const GpSettingKey kernel_keys[] = {
     {"agent.image_registry_auth", GP_SETTING_AUTHFILE, GP_FORM_LOCATION},
     {"agent.image_policy_file", GP_SETTING_POLICY, GP_FORM_LOCATION},
-    {"agent.https_proxy", GP_SETTING_UNSUPPORTED, GP_FORM_UNSUPPORTED},
-    {"agent.http_proxy", GP_SETTING_UNSUPPORTED, GP_FORM_UNSUPPORTED},
-    {"agent.no_proxy", GP_SETTING_UNSUPPORTED, GP_FORM_UNSUPPORTED},
+    {"agent.https_proxy", GP_SETTING_HTTPS_PROXY, GP_FORM_PROXY},
+    {"agent.http_proxy", GP_SETTING_HTTP_PROXY, GP_FORM_PROXY},
+    {"agent.no_proxy", GP_SETTING_NO_PROXY, GP_FORM_NO_PROXY},
     {NULL},
 };
 
@@ -187,7 +198,11 @@ static gboolean apply_file(GpConfig *config, json_t *document, GpPullOptions *op
         return FALSE;
     }
     note_ignored(config, image);
+    json_t *proxies = json_object_get(image, "image_pull_proxy");
     return apply_keys(config, "image", image, image_keys, TRUE, options, error) &&
+           (!json_is_object(proxies) ||
+               (check_known(config, "image.image_pull_proxy", proxies, proxy_keys, error) &&
+                   apply_keys(config, "image.image_pull_proxy", proxies, proxy_keys, TRUE, options, error))) &&
            (!own || apply_own(config, own, options, error));
 }
 
@@ -330,8 +345,6 @@ json_t *gp_config_describe(const GpConfig *config, const GpPullOptions *options)
 {
     json_t *list = json_array(), *ignored = json_array();
     for (GpSetting i = 0; i < GP_N_SETTINGS; i++) {
-        if (i == GP_SETTING_UNSUPPORTED)
-            continue;
         json_t *value = gp_setting_describe(options, i);
         /* What another setting has taken the place of is not set any more. */
         const char *origin = config->origins[i] && !json_is_null(value) ? config->origins[i] : "default";
@@ -342,6 +355,5 @@ json_t *gp_config_describe(const GpConfig *config, const GpPullOptions *options)
         g_autofree char *shown = gp_escape(config->ignored->pdata[i], -1, 200);
         json_array_append_new(ignored, json_string(shown));
     }
-    return json_pack("{s:s?, s:o, s:o, s:o}", "file", config->path, "settings", list, "ignored", ignored, "unsupported",
-        gp_setting_describe(options, GP_SETTING_UNSUPPORTED));
+    return json_pack("{s:s?, s:o, s:o}", "file", config->path, "settings", list, "ignored", ignored);
 }

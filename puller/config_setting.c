@@ -29,6 +29,9 @@ static const struct {
     [GP_SETTING_CERT_DIR] = {"cert_dir", G_STRUCT_OFFSET(GpPullOptions, cert_dir)},
     [GP_SETTING_EXTRA_ROOTS] = {"extra_root_certificates", G_STRUCT_OFFSET(GpPullOptions, extra_roots)},
     [GP_SETTING_PLAIN_HTTP] = {"plain_http", G_STRUCT_OFFSET(GpPullOptions, plain_http)},
+    [GP_SETTING_HTTPS_PROXY] = {"https_proxy", G_STRUCT_OFFSET(GpPullOptions, https_proxy)},
+    [GP_SETTING_HTTP_PROXY] = {"http_proxy", G_STRUCT_OFFSET(GpPullOptions, http_proxy)},
+    [GP_SETTING_NO_PROXY] = {"no_proxy", G_STRUCT_OFFSET(GpPullOptions, no_proxy)},
     [GP_SETTING_MAX_PARALLEL] = {"max_parallel", G_STRUCT_OFFSET(GpPullOptions, max_parallel), GP_LIMIT_PARALLEL},
     [GP_SETTING_MAX_PULLS] = {"max_pulls", G_STRUCT_OFFSET(GpPullOptions, max_pulls), GP_LIMIT_PARALLEL},
     [GP_SETTING_TIMEOUT] = {"timeout", G_STRUCT_OFFSET(GpPullOptions, timeout), MAX_TIMEOUT},
@@ -50,7 +53,6 @@ static const struct {
     [GP_SETTING_VOLUME_INTEGRITY] = {"volume.integrity", -1},
     [GP_SETTING_VOLUME_FILESYSTEM] = {"volume.filesystem", -1},
     [GP_SETTING_VOLUME_EAGER] = {"volume.eager", G_STRUCT_OFFSET(GpPullOptions, volume.eager)},
-    [GP_SETTING_UNSUPPORTED] = {"unsupported", G_STRUCT_OFFSET(GpPullOptions, unsupported)},
 };
 
 const char *gp_setting_name(GpSetting setting)
@@ -279,13 +281,6 @@ static gboolean set_choice(
            refuse(error, place, "\"auto\", \"ext4\" or \"xfs\"");
 }
 
-static gboolean set_unsupported(GpPullOptions *options, const GpSettingKey *key)
-{
-    g_autofree char *before = options->unsupported;
-    options->unsupported = before ? g_strjoin(", ", before, key->key, NULL) : g_strdup(key->key);
-    return TRUE;
-}
-
 static gboolean is_host(const char *text)
 {
     return gp_fetch_is_host(text);
@@ -312,6 +307,14 @@ static gboolean set_value(
             "http://127.0.0.1:PORT or http://[::1]:PORT: secrets come from there", place, error);
     case GP_FORM_HOSTS:
         return set_list(options, key, value, is_host, "a list of HOST or HOST:PORT", place, error);
+    case GP_FORM_PROXY:
+        return set_string(options, key, text, gp_fetch_is_proxy,
+            "[http://|socks5://|socks5h://][USER:PASSWORD@]HOST[:PORT]: https proxies are not supported", place, error);
+    case GP_FORM_NO_PROXY:
+        return set_string(
+            options, key, text, is_plain, "hosts, domains and networks with commas between", place, error);
+    case GP_FORM_TABLE:
+        return json_is_object(value) || refuse(error, place, "a table");
     case GP_FORM_CERTIFICATES:
         return set_certificates(options, value, place, error);
     case GP_FORM_COUNT:
@@ -337,8 +340,6 @@ static gboolean set_value(
         return set_bytes(options, key, value, place, error);
     case GP_FORM_CHOICE:
         return set_choice(options, key, text, place, error);
-    case GP_FORM_UNSUPPORTED:
-        return set_unsupported(options, key);
     }
     g_return_val_if_reached(FALSE);
 }
@@ -394,6 +395,16 @@ static json_t *describe_list(char *const *list)
     return all;
 }
 
+/* Without user and password. */
+static json_t *describe_proxy(const char *url)
+{
+    const char *at = url ? strrchr(url, '@') : NULL;
+    const char *scheme = url ? strstr(url, "://") : NULL;
+    g_autofree char *shown =
+        at ? g_strdup_printf("%.*s***%s", scheme ? (int) (scheme + 3 - url) : 0, url, at) : g_strdup(url);
+    return describe_string(shown);
+}
+
 static json_t *describe_certificates(const char *pem)
 {
     guint count = 0;
@@ -437,6 +448,9 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
         return describe_list(options->bundle_roots);
     case GP_SETTING_PLAIN_HTTP:
         return describe_list(options->plain_http);
+    case GP_SETTING_HTTPS_PROXY:
+    case GP_SETTING_HTTP_PROXY:
+        return describe_proxy(*string);
     case GP_SETTING_MAX_PARALLEL:
         return json_integer(options->max_parallel);
     case GP_SETTING_MAX_PULLS:
@@ -469,6 +483,7 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
         return json_boolean(options->volume.eager);
     case GP_SETTING_VOLUME_DEVICE:
     case GP_SETTING_VOLUME_KEY:
+    case GP_SETTING_NO_PROXY:
     case GP_SETTING_REGISTRIES_D:
     case GP_SETTING_AUTHFILE:
     case GP_SETTING_STORE:
@@ -478,7 +493,6 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
     case GP_SETTING_RESOURCE_ENDPOINT:
     case GP_SETTING_KEY_PROVIDER_CONFIG:
     case GP_SETTING_AGENT_SOCKET:
-    case GP_SETTING_UNSUPPORTED:
         return describe_string(*string);
     case GP_N_SETTINGS:
         break;

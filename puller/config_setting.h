@@ -19,6 +19,9 @@ typedef enum {
     GP_SETTING_CERT_DIR,
     GP_SETTING_EXTRA_ROOTS,
     GP_SETTING_PLAIN_HTTP,
+    GP_SETTING_HTTPS_PROXY,
+    GP_SETTING_HTTP_PROXY,
+    GP_SETTING_NO_PROXY,
     GP_SETTING_MAX_PARALLEL,
     GP_SETTING_MAX_PULLS,
     GP_SETTING_TIMEOUT,
@@ -40,7 +43,6 @@ typedef enum {
     GP_SETTING_VOLUME_INTEGRITY,
     GP_SETTING_VOLUME_FILESYSTEM,
     GP_SETTING_VOLUME_EAGER,
-    GP_SETTING_UNSUPPORTED,
     GP_N_SETTINGS,
 } GpSetting;
 
@@ -57,6 +59,9 @@ typedef enum {
     GP_FORM_SOCKET,
     GP_FORM_ENDPOINT, /* http://127.0.0.1:PORT */
     GP_FORM_HOSTS,
+    GP_FORM_PROXY,    /* http:// or socks URL; the host alone is http's */
+    GP_FORM_NO_PROXY, /* hosts, domains and networks, comma-separated */
+    GP_FORM_TABLE,    /* its keys are settings of their own */
     GP_FORM_CERTIFICATES,
     GP_FORM_COUNT,        /* 1 to the setting's ceiling */
     GP_FORM_COUNT_CAPPED, /* the same, more counts as the ceiling */
@@ -68,7 +73,6 @@ typedef enum {
     GP_FORM_DEVICE,      /* absolute path or PARTLABEL=name */
     GP_FORM_BYTES,       /* "4G", or a number */
     GP_FORM_CHOICE,      /* a name that storage/volume.h knows */
-    GP_FORM_UNSUPPORTED, /* anything that is not empty: what we cannot do */
 } GpForm;
 
 /* A key of a section. */

@@ -53,6 +53,12 @@ static json_t *make_configuration(const GpFetchConfig *config)
         g_autofree char *absolute = g_canonicalize_filename(config->cert_dir, NULL);
         json_object_set_new(message, "certDir", json_string(absolute));
     }
+    if (config->https_proxy)
+        json_object_set_new(message, "httpsProxy", json_string(config->https_proxy));
+    if (config->http_proxy)
+        json_object_set_new(message, "httpProxy", json_string(config->http_proxy));
+    if (config->no_proxy)
+        json_object_set_new(message, "noProxy", json_string(config->no_proxy));
     if (config->extra_roots)
         json_object_set_new(message, "extraRoots", json_string(config->extra_roots));
     return message;

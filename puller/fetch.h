@@ -14,8 +14,9 @@ typedef struct {
     char **plain_http; /* "HOST[:PORT]" that may be asked over plain http; NULL-ended or NULL */
     char *cert_dir;    /* *.crt, *.cert + *.key; NULL: system roots only */
     char *extra_roots; /* further CA certificates, PEM, at most GP_LIMIT_EXTRA_ROOTS bytes; NULL: none */
-    guint timeout;     /* seconds for any one request, in total */
-    gboolean verbose;  /* a request log on standard error */
+    char *https_proxy, *http_proxy, *no_proxy; /* see gp_fetch_is_proxy(); NULL: none */
+    guint timeout;                             /* seconds for any one request, in total */
+    gboolean verbose;                          /* a request log on standard error */
 } GpFetchConfig;
 
 /* Starts the worker, which confines itself; returns once it has reported that it is confined. Errors: SANDBOX, USAGE.

@@ -2,7 +2,8 @@
  *
  * The worker's descriptor 3 is a SOCK_SEQPACKET socket. One message each way opens the conversation:
  *
- *   puller   {"plainHttp":[HOST…],"certDir":PATH?,"extraRoots":PEM?,"timeout":SECONDS,"verbose":BOOL}
+ *   puller
+ * {"plainHttp":[HOST…],"certDir":PATH?,"extraRoots":PEM?,"httpsProxy"?,"httpProxy"?,"noProxy"?,"timeout":SECONDS,"verbose":BOOL}
  *   worker   {"ready":true}  or  {"error":{"code","message"}}          (confined from here on)
  *
  * Then each request is one message with two descriptors, the writing ends of the body pipe and of the reply pipe:
@@ -75,6 +76,21 @@ static inline gboolean gp_fetch_is_repository(const char *text)
     }
     gsize length = strlen(text);
     return length > 0 && length <= 255 && !strchr("._-/", before);
+}
+
+/* A proxy's URL: http or socks, which need no certificates of their own; without a scheme it is http's. Its host may
+ * have a user and a password before it. */
+static inline gboolean gp_fetch_is_proxy(const char *text)
+{
+    static const char *const schemes[] = {"http://", "socks5://", "socks5h://", "socks4://", "socks4a://"};
+    const char *rest = text;
+    for (gsize i = 0; i < G_N_ELEMENTS(schemes); i++)
+        if (g_ascii_strncasecmp(text, schemes[i], strlen(schemes[i])) == 0)
+            rest = text + strlen(schemes[i]);
+    for (const char *p = rest; *p; p++)
+        if (!g_ascii_isgraph(*p) || strchr("\\\"<>?#", *p))
+            return FALSE;
+    return *rest && !strstr(rest, "//") && strlen(text) <= 1000;
 }
 
 /* "host", "host:port", "[v6]:port": nothing that could end the authority part of a URL early or carry a user name. */

@@ -36,6 +36,9 @@ void gp_pull_options_free(GpPullOptions *options)
     g_free(options->sigstore_config);
     g_free(options->sigstore_config_text);
     g_free(options->authfile);
+    g_free(options->https_proxy);
+    g_free(options->http_proxy);
+    g_free(options->no_proxy);
     g_free(options->registries);
     g_free(options->registries_text);
     g_strfreev(options->blob_directories);
@@ -51,7 +54,6 @@ void gp_pull_options_free(GpPullOptions *options)
     g_free(options->resource_endpoint);
     g_free(options->agent_socket);
     g_strfreev(options->bundle_roots);
-    g_free(options->unsupported);
     g_free(options->request_id);
     g_free(options->volume.device);
     g_free(options->volume.key);

@@ -30,15 +30,15 @@ typedef struct {
     char *platform; /* NULL: this machine */
     char **plain_http;
     char *cert_dir;
-    char *extra_roots;         /* further CA certificates, PEM; NULL */
-    char *cdh_socket;          /* of the confidential-data-hub: kbs:// resources */
-    char *resource_endpoint;   /* REST service to ask where that socket does not exist */
+    char *extra_roots;                         /* further CA certificates, PEM; NULL */
+    char *https_proxy, *http_proxy, *no_proxy; /* of registries; NULL: none */
+    char *cdh_socket;                          /* of the confidential-data-hub: kbs:// resources */
+    char *resource_endpoint;                   /* REST service to ask where that socket does not exist */
     char *key_provider_config; /* of ocicrypt: which key provider is asked where; NULL: all at cdh_socket */
     char *decryption_key;      /* file with an RSA key for "jwe" packets (debugging); NULL */
     char *agent_socket;        /* of the attestation agent */
     GpMeasureMode measurement;
     char **bundle_roots; /* a bundle must lie below one of them; NULL: anywhere */
-    char *unsupported;   /* what the configuration wants and registry clients of ours cannot do; NULL */
     char *request_id;    /* of the service, for the receipt; NULL */
     guint timeout;       /* seconds, for everything */
     guint max_parallel;

@@ -91,6 +91,9 @@ static gboolean separate(GpPull *pull, GError **error)
         GpFetchConfig config = {.plain_http = options->plain_http,
             .cert_dir = options->cert_dir,
             .extra_roots = options->extra_roots,
+            .https_proxy = options->https_proxy,
+            .http_proxy = options->http_proxy,
+            .no_proxy = options->no_proxy,
             .timeout = options->timeout,
             .verbose = options->verbose};
         pull->fetch = gp_fetch_start(&config, error);
@@ -116,18 +119,6 @@ static gboolean look_scope_up(GpPull *pull, GError **error)
     GpVerifyRequest request = {
         .scope = pull->scope, .requirements = pull->requirements, .policy_digest = pull->policy_digest};
     return gp_verify_image(&request, &pull->verdict, error);
-}
-
-/* What the configuration wants of a registry's client is done or refused, never passed over. */
-static gboolean check_configuration(const GpPull *pull, GError **error)
-{
-    const GpPullOptions *options = pull->options;
-    if (pull->name->type != GP_SOURCE_DOCKER || !options->unsupported)
-        return TRUE;
-    g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
-        "the configuration has %s, which this version cannot do\nTake it out; see guest-pull config show.",
-        options->unsupported);
-    return FALSE;
 }
 
 /* The bundle as it really lies, below one of the roots. */
@@ -199,7 +190,7 @@ static gboolean resolve(GpPull *pull, GError **error)
         return FALSE;
     g_autoptr(GpDocuments) documents = gp_documents_fetch(options, pull->resources);
     pull->policy = gp_documents_policy(documents, &pull->policy_digest, error);
-    if (!pull->policy || !look_scope_up(pull, error) || !check_configuration(pull, error))
+    if (!pull->policy || !look_scope_up(pull, error))
         return FALSE;
     pull->lookaside = gp_documents_lookaside(documents, error);
     return pull->lookaside && gp_documents_credentials(documents, &pull->credentials, error) &&

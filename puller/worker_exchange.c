@@ -134,10 +134,23 @@ static gboolean set_fields(GpExchange *exchange, const GpExchangeRequest *reques
     return curl_easy_setopt(exchange->easy, CURLOPT_HTTPHEADER, exchange->fields) == CURLE_OK;
 }
 
+/* What a proxy says to CONNECT is no answer of the registry's, and what we tell the registry is nothing for a proxy. */
+static gboolean set_proxy(GpExchange *exchange, const GpExchangeRequest *request)
+{
+    CURL *easy = exchange->easy;
+    const GpProxies *proxies = request->proxies;
+    const char *proxy = g_str_has_prefix(request->url, "https:") ? proxies->https : proxies->http;
+    return curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_NOPROXY, proxies->except ? proxies->except : "") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE) == CURLE_OK;
+}
+
 static gboolean set_request(GpExchange *exchange, const GpExchangeRequest *request)
 {
     CURL *easy = exchange->easy;
-    gboolean ok = curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK && set_fields(exchange, request);
+    gboolean ok = curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK && set_fields(exchange, request) &&
+                  set_proxy(exchange, request);
     if (ok && request->form)
         ok = curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->form) == CURLE_OK;
     if (ok && request->range_start > 0) {
@@ -152,7 +165,6 @@ static gboolean set_options(GpExchange *exchange)
 {
     CURL *easy = exchange->easy;
     return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS) == CURLE_OK &&

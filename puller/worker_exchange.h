@@ -19,8 +19,14 @@ typedef struct {
     gssize (*on_body)(GpExchange *exchange, gpointer data, const guint8 *bytes, gsize length, GError **error);
 } GpExchangeHandler;
 
+/* By the scheme of what is asked, as libcurl reads them; NULL: none. */
+typedef struct {
+    char *https, *http, *except;
+} GpProxies;
+
 typedef struct {
     const char *url;
+    const GpProxies *proxies;
     const char *authorization; /* field value or NULL */
     const char *accept;        /* field value or NULL */
     const char *form;          /* body of a POST, or NULL for GET */

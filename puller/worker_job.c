@@ -219,6 +219,8 @@ static void start_exchange(GpJob *job)
     gboolean token = job->phase == PHASE_TOKEN;
     gboolean own = !token && at_origin(job);
     GpExchangeRequest request = {
+        .proxies = &job->context->proxies,
+
         .url = token ? job->auth.token_url : job->url,
         .authorization = token ? job->auth.token_basic
                          : own ? job->authorization

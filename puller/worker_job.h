@@ -4,13 +4,15 @@
 #include <curl/curl.h>
 #include <glib.h>
 
+#include "puller/worker_exchange.h"
 #include "puller/worker_tls.h"
 #include "puller/worker_token.h"
 
 /* What all jobs share. */
 typedef struct {
     char **plain_http;
-    guint timeout; /* seconds for one job */
+    GpProxies proxies; /* strings owned */
+    guint timeout;     /* seconds for one job */
     gboolean verbose;
     CURLM *multi;
     GpTls *tls;

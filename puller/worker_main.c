@@ -37,11 +37,14 @@ static gboolean read_configuration(int control, GpWorkerContext *context, GError
 {
     g_autofree char *text = g_malloc(GP_LIMIT_FETCH_REQUEST);
     ssize_t length = recv(control, text, GP_LIMIT_FETCH_REQUEST, 0);
-    json_t *hosts, *cert_dir, *extra_roots, *timeout, *verbose;
+    json_t *hosts, *cert_dir, *extra_roots, *https, *http, *except, *timeout, *verbose;
     const GpJsonField fields[] = {
         {"plainHttp", GP_JSON_ARRAY, GP_JSON_MANDATORY, &hosts},
         {"certDir", GP_JSON_STRING, GP_JSON_OPTIONAL, &cert_dir},
         {"extraRoots", GP_JSON_STRING, GP_JSON_OPTIONAL, &extra_roots},
+        {"httpsProxy", GP_JSON_STRING, GP_JSON_OPTIONAL, &https},
+        {"httpProxy", GP_JSON_STRING, GP_JSON_OPTIONAL, &http},
+        {"noProxy", GP_JSON_STRING, GP_JSON_OPTIONAL, &except},
         {"timeout", GP_JSON_INTEGER, GP_JSON_MANDATORY, &timeout},
         {"verbose", GP_JSON_BOOLEAN, GP_JSON_MANDATORY, &verbose},
         {NULL},
@@ -52,6 +55,8 @@ static gboolean read_configuration(int control, GpWorkerContext *context, GError
         !read_hosts(hosts, &context->plain_http, error))
         return FALSE;
     context->timeout = (guint) CLAMP(json_integer_value(timeout), 1, 7 * 86400);
+    context->proxies = (GpProxies){
+        g_strdup(json_string_value(https)), g_strdup(json_string_value(http)), g_strdup(json_string_value(except))};
     context->verbose = json_is_true(verbose);
     context->tls = gp_tls_load(json_string_value(cert_dir), json_string_value(extra_roots), error);
     return context->tls != NULL;

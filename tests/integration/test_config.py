@@ -22,7 +22,7 @@ def test_origins(work):
     config = write_config(work / "cdh.toml", {"work_dir": "/run/image", "image_security_policy_uri": "kbs:///a/b/c", "future": 1},
                           {"max_parallel": 7, "plain_http": ["r.example:80"]}, text="[kbc]\nname = 'cc_kbc'\n")
     shown = show(config, "--timeout", "33", "--max-parallel", "2", env={"GUEST_PULL_CDH_SOCKET": "unix:///s"})
-    assert shown["file"] == config and shown["ignored"] == ["[image] future"] and shown["unsupported"] is None
+    assert shown["file"] == config and shown["ignored"] == ["[image] future"]
     for name, expected in {
             "policy": ("kbs:///a/b/c", f"{config}: [image] image_security_policy_uri"),
             "store": ("/run/image", f"{config}: [image] work_dir"),
@@ -41,7 +41,8 @@ def test_for_people(work):
     lines = {line.split()[0]: line for line in text.splitlines()}
     assert lines["store"].endswith(f"/run/image  ({config}: [image] work_dir)")
     assert lines["timeout"].endswith(f"5  ({config}: [guest_pull] timeout)")
-    assert lines["ignored"].endswith("[image] future") and "image_pull_proxy: pulls from registries are refused" in lines["unsupported"]
+    assert lines["ignored"].endswith("[image] future")
+    assert lines["http_proxy"].endswith(f"x  ({config}: [image.image_pull_proxy] http_proxy)")
 
 
 def test_json_file(work):
@@ -105,17 +106,6 @@ def image_and_options(work, registry, image: dict, own: dict) -> tuple[str, list
                           {"allow_unencrypted_store": True, "runtime_dir": str(work / "run"),
                            **({} if registry.ca else {"plain_http": [registry.host]}), **own})
     return name, ["--json", "--config", config, "--bundle", work.bundle]
-
-
-@pytest.mark.parametrize("key, value", [
-    ("image_pull_proxy", {"https_proxy": "http://proxy:3128"})])
-def test_what_cannot_be_done_is_refused_and_not_passed_over(key, value, work, registry):
-    name, options = image_and_options(work, registry, {key: value}, {})
-    mark = registry.mark()
-    for command in ("pull", "verify"):
-        refused = guest_pull(command, name, *options, check=UNSUPPORTED)
-        assert f"the configuration has {key}, which this version cannot do" in refused.message
-    assert registry.since(mark) == [] and not mounts_below(work)
 
 
 @pytest.mark.parametrize("key, value", [("registry_config", ""), ("image_pull_proxy", {"https_proxy": "", "no_proxy": ""})])

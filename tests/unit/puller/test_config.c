@@ -276,7 +276,7 @@ static void test_certificates_are_bounded(void)
     g_assert_nonnull(strstr(error->message, "extra_root_certificates: "));
 }
 
-static void test_unsupported_and_ignored(void)
+static void test_ignored(void)
 {
     g_auto(Place) place = {0};
     place_set_up(&place);
@@ -287,7 +287,10 @@ static void test_unsupported_and_ignored(void)
         "image_pull_proxy={https_proxy='', no_proxy='x'}\nregistry_configuration_uri=''\n",
         NULL, options, &error);
     g_assert_no_error(error);
-    g_assert_cmpstr(options->unsupported, ==, "image_pull_proxy");
+    g_assert_cmpstr(options->registries_text, ==, "x");
+    g_assert_null(options->registries);
+    g_assert_null(options->https_proxy);
+    g_assert_cmpstr(options->no_proxy, ==, "x");
     g_autoptr(json_t) all = gp_config_describe(config, options);
     g_autofree char *ignored = gp_json_to_text(json_object_get(all, "ignored"), FALSE);
     g_assert_cmpstr(ignored, ==, "[\"[image] future\"]");
@@ -345,7 +348,8 @@ static void test_kernel_refusals(void)
     g_autoptr(GpPullOptions) other = gp_pull_options_new();
     g_autoptr(GpConfig) config = load(&place, NULL, "agent.https_proxy=http://p agent.no_proxy=", other, NULL);
     g_assert_nonnull(config);
-    g_assert_cmpstr(other->unsupported, ==, "agent.https_proxy");
+    g_assert_cmpstr(other->https_proxy, ==, "http://p");
+    g_assert_null(other->no_proxy);
 }
 
 static void test_parameter(void)
@@ -432,7 +436,7 @@ int main(int argc, char **argv)
     g_test_add_func("/puller/config/every-key-and-its-origin", test_values);
     g_test_add_func("/puller/config/refusals-name-file-and-key", test_refusals);
     g_test_add_func("/puller/config/certificates-are-bounded", test_certificates_are_bounded);
-    g_test_add_func("/puller/config/unsupported-and-ignored-keys-are-told", test_unsupported_and_ignored);
+    g_test_add_func("/puller/config/ignored-keys-are-told", test_ignored);
     g_test_add_func("/puller/config/kernel-command-line-without-image-section", test_kernel);
     g_test_add_func("/puller/config/kernel-command-line-is-checked", test_kernel_refusals);
     g_test_add_func("/puller/config/kernel-parameters", test_parameter);
