@@ -1,11 +1,16 @@
-# Long runs of two integration tests; "make check" runs them with small counts. Included by the Makefile.
+# Long runs of integration tests; "make check" runs them with small counts. Included by the Makefile.
 
 KILLS ?= 300
 ROUNDS ?= 50
 
-.PHONY: check-crash check-storm
+.PHONY: check-crash check-storm check-network
 check-crash: $(PROGRAMS)
 	$(Q)GUEST_PULL_KILLS=$(KILLS) BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider tests/integration/test_crash.py
 
 check-storm: $(PROGRAMS)
 	$(Q)GUEST_PULL_ROUNDS=$(ROUNDS) BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider tests/integration/test_storm.py
+
+# 100 MB at 20 Mbit/s, 100 ms before each answer, every connection cut after 10 MB.
+check-network: $(PROGRAMS)
+	$(Q)GUEST_PULL_NETWORK_MB=100 GUEST_PULL_NETWORK_MBIT=20 BUILD=$(abspath $(BUILD)) \
+	  $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/integration/test_registries.py -k cut
