@@ -63,7 +63,9 @@ static gboolean run(const char *const *places, const char **argv, const char *pa
         NULL, (char **) (guintptr) argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &said, &status, &cause);
     if (ran && g_spawn_check_wait_status(status, &cause))
         return TRUE;
-    g_autofree char *shown = gp_escape(g_strstrip(said ? said : (said = g_strdup(""))), -1, 500);
+    /* The first line says it; what may follow is how to call mkfs. */
+    g_autofree char *line = g_strndup(said ? said : "", said ? strcspn(said, "\n") : 0);
+    g_autofree char *shown = gp_escape(line, -1, 300);
     g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "volume: %s: %s: %s", argv[0], cause->message, shown);
     return FALSE;
 }

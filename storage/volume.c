@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "base/worker.h"
 #include "storage/encrypted.h"
+#include "storage/mounts.h"
 #include "storage/volume_request.h"
 
 #define BLOCK_DEVICES "/sys/class/block"
@@ -214,12 +215,27 @@ gboolean gp_volume_open(const GpVolumeConfig *config, const char *store, const c
     return TRUE;
 }
 
+/* An overlay keeps its lower directories' filesystem alive, but not its mount point: unmounting would work, unmapping
+ * would not, and what is mapped but not mounted serves no pull. */
+static gboolean refuse_used(const char *runtime_dir, GError **error)
+{
+    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime_dir, NULL, error);
+    if (!bundles || bundles->len == 0)
+        return bundles != NULL;
+    g_autofree char *shown = gp_escape(bundles->pdata[0], -1, 300);
+    g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "volume: still in use: %u container%s\nFirst: guest-pull umount %s",
+        bundles->len, bundles->len == 1 ? "" : "s", shown);
+    return FALSE;
+}
+
 gboolean gp_volume_close(const char *store, const char *runtime_dir, GError **error)
 {
     GP_AUTOFD int lock = take_lock(runtime_dir, error);
     g_autofree char *mapping = lock < 0 ? NULL : find_mapping();
     if (lock < 0 || !mapping)
         return lock >= 0;
+    if (!refuse_used(runtime_dir, error))
+        return FALSE;
     const GpVolumeRequest request = {.close = TRUE, .mountpoint = (char *) (guintptr) store};
     g_autoptr(json_t) answer = ask_helper(&request, error);
     return answer != NULL;
