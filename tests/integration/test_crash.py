@@ -13,7 +13,7 @@ import pytest
 
 from lib import *
 
-KILLS = int(os.environ.get("GUEST_PULL_KILLS", "6"))
+KILLS = int(os.environ.get("GUEST_PULL_KILLS", "3"))
 SEED = int(os.environ.get("GUEST_PULL_SEED", random.SystemRandom().randrange(1 << 32)))
 VICTIMS = ("guest-pull", "guest-pull-fetch", "guest-pull-unpack")
 

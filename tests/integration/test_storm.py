@@ -10,7 +10,7 @@ import threading
 
 from lib import *
 
-ROUNDS = int(os.environ.get("GUEST_PULL_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("GUEST_PULL_ROUNDS", "1"))
 SEED = int(os.environ.get("GUEST_PULL_SEED", random.SystemRandom().randrange(1 << 32)))
 PULLERS = 8
 
