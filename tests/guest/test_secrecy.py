@@ -33,7 +33,7 @@ def test_the_search_finds_everything_on_a_plain_disk(world, new_guest):
     guest, image = fill(world, new_guest, "plain-disk", None)
     found, chunks, total = look(world, guest, image)
     wanted = len(chunks_of(image))
-    print(f"\\n  plain disk: {total >> 20} MiB looked at, {chunks} of {wanted} pieces of files; {found}")
+    print(f"\n  plain disk: {total >> 20} MiB looked at, {chunks} of {wanted} pieces of files; {found}")
     assert chunks == wanted > 20_000
     assert found["files, paths and policy (mark)"] > 3 * 8 * 1000
     assert found["manifest"] and found["configuration"] and found["layer digest"]
