@@ -295,7 +295,7 @@ static gsize match_length(const char *prefix, const char *name)
     gsize host = strcspn(name, "/:");
     if (prefix[0] == '*') {
         gsize suffix = strlen(prefix + 1);
-        gboolean below = host > suffix && strncmp(name + host - suffix, prefix + 1, suffix) == 0;
+        gboolean below = host > suffix && memcmp(name + host - suffix, prefix + 1, suffix) == 0;
         return below ? host : 0;
     }
     gsize length = strlen(prefix);

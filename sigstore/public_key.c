@@ -144,21 +144,21 @@ static GBytes *from_pkcs1(GBytes *der)
     return result;
 }
 
-GpPublicKey *gp_public_key_from_der(GBytes *given, gboolean pkcs1, const char *what, GError **error)
+GpPublicKey *gp_public_key_from_der(GBytes *der, gboolean pkcs1, const char *what, GError **error)
 {
-    g_autoptr(GBytes) der = pkcs1 ? from_pkcs1(given) : g_bytes_ref(given);
+    g_autoptr(GBytes) spki = pkcs1 ? from_pkcs1(der) : g_bytes_ref(der);
     const KeyKind *kind = NULL;
-    EVP_PKEY *pkey = decode(der, what, &kind, error);
+    EVP_PKEY *pkey = decode(spki, what, &kind, error);
     ERR_clear_error();
     if (!pkey)
         return NULL;
     GpDigest digest;
-    gp_digest_of(GP_DIGEST_SHA256, g_bytes_get_data(der, NULL), g_bytes_get_size(der), &digest);
+    gp_digest_of(GP_DIGEST_SHA256, g_bytes_get_data(spki, NULL), g_bytes_get_size(spki), &digest);
     GpPublicKey *key = g_new0(GpPublicKey, 1);
     key->references = 1;
     key->pkey = pkey;
     key->kind = kind;
-    key->der = g_steal_pointer(&der);
+    key->der = g_steal_pointer(&spki);
     key->id = gp_digest_to_string(&digest);
     return key;
 }

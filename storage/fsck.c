@@ -297,56 +297,56 @@ GpFsckReport *gp_fsck_report_new(void)
     return result;
 }
 
-void gp_fsck_report_free(GpFsckReport *result)
+void gp_fsck_report_free(GpFsckReport *report)
 {
-    if (!result)
+    if (!report)
         return;
-    g_ptr_array_unref(result->problems);
-    g_array_unref(result->layers);
-    g_array_unref(result->images);
-    g_free(result);
+    g_ptr_array_unref(report->problems);
+    g_array_unref(report->layers);
+    g_array_unref(report->images);
+    g_free(report);
 }
 
 /* Checks one layer or image while nobody can remove it. What was removed since it was listed is no finding. */
 static gboolean check_one(
-    GpStore *store, const char *kind, const GpDigest *digest, GHashTable *seen, GpFsckReport *result, GError **error)
+    GpStore *store, const char *kind, const GpDigest *digest, GHashTable *seen, GpFsckReport *report, GError **error)
 {
     gboolean is_layer = g_str_equal(kind, "layer");
-    guint before = result->problems->len;
+    guint before = report->problems->len;
     if (!gp_store_use(store, kind, digest, error))
         return FALSE;
     if (gp_store_has_ref(store, kind, digest)) {
         if (is_layer)
-            check_layer(store, digest, seen, result->problems, &result->checked);
+            check_layer(store, digest, seen, report->problems, &report->checked);
         else
-            check_image(store, digest, seen, result->problems);
-        if (result->problems->len > before)
-            g_array_append_val(is_layer ? result->layers : result->images, *digest);
+            check_image(store, digest, seen, report->problems);
+        if (report->problems->len > before)
+            g_array_append_val(is_layer ? report->layers : report->images, *digest);
     }
     gp_store_unuse(store, kind, digest);
     return TRUE;
 }
 
 static gboolean check_all(
-    GpStore *store, const char *kind, const GArray *digests, GHashTable *seen, GpFsckReport *result, GError **error)
+    GpStore *store, const char *kind, const GArray *digests, GHashTable *seen, GpFsckReport *report, GError **error)
 {
     for (guint i = 0; digests && i < digests->len; i++)
-        if (!check_one(store, kind, &g_array_index(digests, GpDigest, i), seen, result, error))
+        if (!check_one(store, kind, &g_array_index(digests, GpDigest, i), seen, report, error))
             return FALSE;
     return digests != NULL;
 }
 
-gboolean gp_store_fsck(GpStore *store, GpFsckReport *result, GError **error)
+gboolean gp_store_fsck(GpStore *store, GpFsckReport *report, GError **error)
 {
     g_autoptr(GHashTable) seen = seen_new();
     g_autoptr(GArray) layers = gp_store_list(store, "layer", error);
-    if (!layers || !check_all(store, "layer", layers, seen, result, error))
+    if (!layers || !check_all(store, "layer", layers, seen, report, error))
         return FALSE;
     g_autoptr(GArray) images = gp_store_list(store, "image", error);
-    return check_all(store, "image", images, seen, result, error);
+    return check_all(store, "image", images, seen, report, error);
 }
 
-gboolean gp_store_fsck_one(GpStore *store, const GpDigest *digest, GpFsckReport *result, GError **error)
+gboolean gp_store_fsck_one(GpStore *store, const GpDigest *digest, GpFsckReport *report, GError **error)
 {
     g_autoptr(GHashTable) seen = seen_new();
     gboolean layer = gp_store_has_ref(store, "layer", digest), image = gp_store_has_ref(store, "image", digest);
@@ -357,9 +357,9 @@ gboolean gp_store_fsck_one(GpStore *store, const GpDigest *digest, GpFsckReport 
         return FALSE;
     }
     if (layer)
-        return check_one(store, "layer", digest, seen, result, error);
+        return check_one(store, "layer", digest, seen, report, error);
     /* Its layers come from the commit alone, so that those of an image with damaged documents are checked too. */
     g_autoptr(GArray) layers = gp_store_image_layers(store, digest, NULL);
-    return (!layers || check_all(store, "layer", layers, seen, result, error)) &&
-           check_one(store, "image", digest, seen, result, error);
+    return (!layers || check_all(store, "layer", layers, seen, report, error)) &&
+           check_one(store, "image", digest, seen, report, error);
 }
