@@ -92,6 +92,7 @@ def ask(work, host, status, words, *more, seconds=8):
     return done
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 @pytest.mark.parametrize("case, status, words", [
     ("right", OK, ""), ("another name", NETWORK, "127.0.0.1"), ("expired", NETWORK, "certificate has expired"), ("of tomorrow", NETWORK, "not yet valid"),
     ("unknown CA", NETWORK, "unable to get local issuer"), ("for clients", NETWORK, "certificate purpose"), ("old TLS", NETWORK, "protocol")])
