@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/limits.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "storage/mounts.h"
@@ -45,9 +44,9 @@ static json_t *describe_memory(void)
         const char *key = g_str_has_prefix(*line, "MemTotal:")       ? "total"
                           : g_str_has_prefix(*line, "MemAvailable:") ? "available"
                                                                      : NULL;
+        guint64 kib = key ? g_ascii_strtoull(strchr(*line, ':') + 1, NULL, 10) : 0;
         if (key)
-            json_object_set_new(
-                memory, key, json_integer((json_int_t) (g_ascii_strtoull(strchr(*line, ':') + 1, NULL, 10) * GP_KIB)));
+            json_object_set_new(memory, key, json_integer((json_int_t) kib * 1024));
     }
     return memory;
 }

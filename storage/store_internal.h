@@ -115,7 +115,7 @@ void gp_store_note_verified(GpStore *store, const GpDigest *blob);
 void gp_store_check_layer(GpStore *store, const GpDigest *blob, GPtrArray *problems);
 
 /* One image with its documents. Errors: NOT_FOUND, INTERNAL. */
-GpStoredImage *gp_store_load_image(GpStore *store, const GpDigest *manifest, GError **error);
+GpStoredImage *gp_store_load_image(GpStore *store, const GpDigest *digest, GError **error);
 
 /* ---- store_use.c */
 
