@@ -57,8 +57,9 @@ def make_root(folder: pathlib.Path, build: pathlib.Path, modules: pathlib.Path) 
     os.mknod(folder / "dev/console", stat.S_IFCHR | 0o600, os.makedev(5, 1))
     shutil.copy2("/bin/busybox", folder / "usr/bin/busybox")
     (folder / "usr/bin/sh").symlink_to("busybox")
-    subprocess.run(["make", "-s", "-C", ROOT, "install", f"DESTDIR={folder}", "PREFIX=/usr", f"BUILD={build}"], check=True,
-                   stdout=subprocess.DEVNULL)
+    # As make itself was called: the compiler's lists of headers name objects by this path, and else they would not count.
+    subprocess.run(["make", "-s", "-C", ROOT, "install", f"DESTDIR={folder}", "PREFIX=/usr", f"BUILD={os.path.relpath(build, ROOT)}"],
+                   check=True, stdout=subprocess.DEVNULL)
     for name in ("share/man", "share/doc", "share/bash-completion", "share/zsh", "lib/systemd"):
         shutil.rmtree(folder / "usr" / name, ignore_errors=True)
     wanted = [_find(name) for name in PROGRAMS] + _loaded_by_name() + [path for path in FILES if os.path.exists(path)]
