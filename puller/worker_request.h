@@ -12,11 +12,11 @@ typedef enum {
 
 typedef struct {
     GpRequestKind kind;
-    char *url;                                  /* to ask first */
-    char *origin;                               /* of url: the only server that may see the credential */
-    char *repository;                           /* NULL for GP_REQUEST_URL */
-    guint64 size;                               /* blob: exact; else the ceiling */
-    char *insecure_host;                        /* "host[:port]" that may be asked over plain http as well; NULL: none */
+    char *url;           /* to ask first */
+    char *origin;        /* of url: the only server that may see the credential */
+    char *repository;    /* NULL for GP_REQUEST_URL */
+    guint64 size;        /* blob: exact; else the ceiling */
+    char *insecure_host; /* "host[:port]" that may be asked over plain http as well; NULL: none */
     char *username, *password, *identity_token; /* NULL: none */
 } GpRequest;
 

@@ -1,8 +1,10 @@
 """Registries configuration, mirrors and blob directories, through the real program: who is asked in which order, whose word counts, and
 what becomes of a place that serves something else."""
 
+import concurrent.futures
 import os
 import socket
+import time
 
 import pytest
 
@@ -338,3 +340,50 @@ def test_the_directory_has_no_say_in_what_runs(work, fake_registry):
     directory = share(small_image("evil"), work / "host")
     done = work.pull(name, "--config", with_directory(work, directory), policy=accept_all(work), registry=fake_registry)
     assert (work.rootfs / "hello").read_text() == "hi" and done.json["bytes"]["local"] == 0
+
+
+# ---- real registries, many pulls
+
+def test_a_pull_through_mirror_of_another_registry(work, registry, cosign_key):
+    image, repository = small_image(), work.repository()
+    name = image.push(registry, repository, "1")
+    cosign_sign(registry, repository, image.digest, cosign_key)
+    policy = write_policy(work / "policy.json", {registry.host: sigstore_signed(cosign_key, "matchRepository")}, default={"type": "reject"})
+    with Registry(work / "mirror", upstream=f"http://{registry.host}") as mirror:
+        conf = write_registries(work, table(registry.host, mirror.host))
+        for number in range(2):
+            done = pull(work, name, conf=conf, policy=policy, bundle=work.new_bundle(f"b{number}"), store=work / f"store{number}")
+            assert done.json["location"] == f"mirror {mirror.host}/{repository}" and done.json["warnings"] == []
+        mirror.stop()  # and when it is gone the registry itself is asked
+        done = pull(work, name, conf=conf, policy=policy, bundle=work.new_bundle("b2"), store=work / "store2", registry=registry)
+        assert done.json["location"] == f"registry {registry.host}/{repository}" and mirror.host in done.json["warnings"][0]
+
+
+def test_eight_pulls_at_once_fetch_each_shared_blob_once(work, fake_registry):
+    shared = [Layer([File(f"shared{i}", os.urandom(300_000))]) for i in range(4)]
+    images = [Image([*shared, Layer([File("own", f"{i}" * 1000)])]) for i in range(8)]
+    names = [fake_registry.add(image, f"app{i}", "1") for i, image in enumerate(images)]
+    for i, image in enumerate(images):  # so that all are at it when the first blob comes
+        for layer in shared:
+            path = f"/v2/app{i}/blobs/{layer.digest}"
+            fake_registry.answers[path] = slowly(fake_registry.answers[path])
+    policy = accept_all(work)
+    bundles = [work.new_bundle(f"bundle{i}") for i in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda i: work.pull(names[i], policy=policy, registry=fake_registry, bundle=bundles[i]), range(8)))
+    for layer in shared:
+        assert len([path for path in fake_registry.paths() if layer.digest in path]) == 1
+    assert sum(row["reused"] for each in done for row in each.json["layers"]) == 7 * 4
+    assert [(bundles[i] / "rootfs/own").read_text() for i in range(8)] == [f"{i}" * 1000 for i in range(8)]
+
+
+def slowly(body: bytes):
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body[:1000])
+        handler.wfile.flush()
+        time.sleep(0.5)
+        handler.wfile.write(body[1000:])
+    return answer

@@ -106,10 +106,10 @@ class Http:
 
 class Registry(Http):
     """Debian's docker-registry as a child process, storing below `folder`. `auth`: (user, password) for basic authentication.
-    Use as a context manager, or call stop()."""
+    `upstream`: URL of a registry that it is a pull-through mirror of. Use as a context manager, or call stop()."""
 
-    def __init__(self, folder, auth: tuple[str, str] | None = None, tls: bool = False):
-        self.folder, self.auth = os.path.abspath(folder), auth
+    def __init__(self, folder, auth: tuple[str, str] | None = None, tls: bool = False, upstream: str | None = None):
+        self.folder, self.auth, self.upstream = os.path.abspath(folder), auth, upstream
         os.makedirs(os.path.join(self.folder, "data"), exist_ok=True)
         cert = key = None
         if tls:
@@ -127,6 +127,8 @@ class Registry(Http):
                   "storage": {"filesystem": {"rootdirectory": os.path.join(self.folder, "data")}, "delete": {"enabled": True},
                               "maintenance": {"uploadpurging": {"enabled": False}}},
                   "http": {"addr": self.host}}
+        if self.upstream:
+            config["proxy"] = {"remoteurl": self.upstream}
         if cert:
             config["http"]["tls"] = {"certificate": cert, "key": key}
         if self.auth:
