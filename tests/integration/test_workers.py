@@ -363,7 +363,9 @@ def liar(scene, cosign_key):
                         Layer([File("second", "layer")], "gzip")], config={"Cmd": ["/bin/true"]})
     liar.name = liar.image.push(liar, liar.repository, "v1")
     liar.pinned = f"{liar.host}/{liar.repository}@{liar.image.digest}"
-    lib.cosign_sign(liar, liar.repository, liar.image.digest, cosign_key)
+    # Annotated, because a payload without annotations is guessed and never asked for.
+    payload = lib.cosign_payload(liar.image.digest, f"{liar.host}/{liar.repository}", optional={"creator": "tests"})
+    lib.cosign_sign(liar, liar.repository, liar.image.digest, cosign_key, payload=payload)
     lib.write_policy(scene.work / "policy.json", {liar.host: lib.sigstore_signed(cosign_key, "matchRepository")})
     return liar
 
