@@ -15,7 +15,7 @@
 #define GP_LIMIT_POLICY (1 * GP_MIB)
 #define GP_LIMIT_REGISTRIES (1 * GP_MIB)
 #define GP_LIMIT_REGISTRY_TABLES 1024
-#define GP_LIMIT_MIRRORS 16         /* of one registry */
+#define GP_LIMIT_MIRRORS 16 /* of one registry */
 #define GP_LIMIT_BLOB_DIRECTORIES 8
 #define GP_LIMIT_AUTHFILE (1 * GP_MIB)
 #define GP_LIMIT_KEY (1 * GP_MIB)

@@ -29,5 +29,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpConfig, gp_config_free)
  * @options; what it replaces there is cleared. */
 void gp_config_override(GpConfig *config, const char *name, const char *option, GpPullOptions *options);
 
-/* The effective configuration without secrets: {"file","settings":[{"name","value","origin"}],"ignored":[…]}; values are null where nothing is set. New reference. */
+/* The effective configuration without secrets: {"file","settings":[{"name","value","origin"}],"ignored":[…]}; values
+ * are null where nothing is set. New reference. */
 json_t *gp_config_describe(const GpConfig *config, const GpPullOptions *options);

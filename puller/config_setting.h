@@ -70,9 +70,9 @@ typedef enum {
     GP_FORM_LIMITS, /* a section of its own */
     GP_FORM_SPACE,  /* of a filesystem: bytes or percent */
     GP_FORM_MEASUREMENT,
-    GP_FORM_DEVICE,      /* absolute path or PARTLABEL=name */
-    GP_FORM_BYTES,       /* "4G", or a number */
-    GP_FORM_CHOICE,      /* a name that storage/volume.h knows */
+    GP_FORM_DEVICE, /* absolute path or PARTLABEL=name */
+    GP_FORM_BYTES,  /* "4G", or a number */
+    GP_FORM_CHOICE, /* a name that storage/volume.h knows */
 } GpForm;
 
 /* A key of a section. */

@@ -4,6 +4,6 @@
 
 #include "service/run.h"
 
-/* Starts it and returns; what comes of it is logged. Under a supervisor whose units pull for us (config->pull_socket) it
- * is a unit's job: guest-pull-volume.service. */
+/* Starts it and returns; what comes of it is logged. Under a supervisor whose units pull for us (config->pull_socket)
+ * it is a unit's job: guest-pull-volume.service. */
 void gp_eager_open_volume(const GpRunConfig *config);

@@ -1,6 +1,7 @@
 /* FUZZ_LIBS: storage base
- * The header of a persistent volume. The input is the JSON of both copies, with good checksums around it; behind a first
- * byte 0 it is the area itself, as it comes. What is accepted must come out as something that is accepted unchanged. */
+ * The header of a persistent volume. The input is the JSON of both copies, with good checksums around it; behind a
+ * first byte 0 it is the area itself, as it comes. What is accepted must come out as something that is accepted
+ * unchanged. */
 #include "base/digest.h"
 #include "base/error.h"
 #include "storage/luks2_header.h"
