@@ -3,12 +3,19 @@
 #include <glib.h>
 #include <jansson.h>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
 #define TOML_HEADER_ONLY 1
 #define TOML_EXCEPTIONS 1
 #define TOML_ENABLE_WINDOWS_COMPAT 0
+/* What toml++ takes for granted a document can break, "[" and a control character for one: an error, not the end. */
+[[noreturn]] static void refuse_text()
+{
+    throw std::invalid_argument("not well-formed TOML");
+}
+#define TOML_ASSERT(expr) ((expr) ? void(0) : refuse_text())
 /* toml++ 3.3 calls points unreachable that letters as common as "é" reach, as tests/fuzz/fuzz_registries.c found:
  * is_non_ascii_horizontal_whitespace() of U+00A1. False, the empty answer, is the right one there. */
 #include <toml++/impl/preprocessor.h>
@@ -200,6 +207,8 @@ json_t *gp_toml_parse(const void *data, gsize length, gsize max_size, const char
         g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "%s: line %u: %s", what, problem.source().begin.line, shown);
     } catch (const Refusal &problem) {
         g_set_error(error, GP_ERROR, problem.code, "%s: %s", what, problem.text.c_str());
+    } catch (const std::invalid_argument &problem) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "%s: %s", what, problem.what());
     } catch (const std::exception &problem) {
         g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "%s: %s", what, problem.what());
     } catch (...) {

@@ -142,6 +142,21 @@ static void test_size(void)
     expect(too_long, GP_ERROR_LIMIT, "test.toml: 65537 bytes, at most 65536 are allowed");
 }
 
+/* Found by tests/fuzz/fuzz_registries.c: the parser took for granted what these break. */
+static void test_what_broke_the_parser(void)
+{
+    static const char *const texts[] = {"[\001]\n", "[a.\001]\n", "[\xd2\x92]\n", "[[a\xd2\x92]]\nb = 1\n"};
+    for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_null(gp_toml_parse(texts[i], strlen(texts[i]), 1000, "text", &error));
+        g_assert_error(error, GP_ERROR, GP_ERROR_INVALID);
+    }
+    g_autoptr(GError) error = NULL;
+    g_autoptr(json_t) good = gp_toml_parse("a = \"\xc3\xa9\xd2\x92\"\n", 10, 1000, "text", &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(json_string_value(json_object_get(good, "a")), ==, "\xc3\xa9\xd2\x92");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -150,5 +165,6 @@ int main(int argc, char **argv)
     g_test_add_func("/base/toml/depth-is-bounded", test_depth);
     g_test_add_func("/base/toml/dots-outside-of-strings-are-bounded", test_dots);
     g_test_add_func("/base/toml/size-is-bounded", test_size);
+    g_test_add_func("/base/toml/what-broke-the-parser", test_what_broke_the_parser);
     return g_test_run();
 }
