@@ -258,7 +258,7 @@ class Guest:
         text = self.run("sync; echo 3 > /proc/sys/vm/drop_caches; cat /proc/meminfo").out
         return {name: int(value) * 1024 for name, value in re.findall(r"(\w+): +(\d+) kB", text)}
 
-    def memory_back(self, before: dict[str, int], slack: int = 16 << 20, seconds: float = 20) -> dict[str, int]:
+    def memory_back(self, before: dict[str, int], slack: int = 32 << 20, seconds: float = 20) -> dict[str, int]:
         """Waits until memory files are what they were (to 256 KiB) and free memory is (to `slack`: the kernel keeps some for its
         caches). Returns the last figures."""
         end = time.monotonic() + seconds
@@ -282,7 +282,10 @@ class Guest:
         self.run(f"""exec > /run/service.log 2>&1
             {bridge}
             setsid guest-pulld --config /run/confidential-containers/initdata/cdh.toml {options} &
-            for i in $(seq 100); do [ -S /run/confidential-containers/cdh.sock ] && exit 0; sleep 0.1; done; exit 1""")
+            for i in $(seq 100); do
+                socat -u /dev/null UNIX-CONNECT:/run/confidential-containers/cdh.sock && socat -u /dev/null TCP:127.0.0.1:{SERVICE} && exit 0
+                sleep 0.1
+            done; exit 1""")
 
     def service_log(self) -> str:
         return self.get("/run/service.log").decode(errors="replace")
