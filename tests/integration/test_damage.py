@@ -8,7 +8,7 @@ import pytest
 from lib import *
 
 
-def setup(work, registry):
+def prepare(work, registry):
     policy = write_policy(work / "policy.json", {registry.host: {"type": "insecureAcceptAnything"}})
     config = work / "config.toml"
     config.write_text(f'[guest_pull]\nruntime_dir = "{work}/run"\n')
@@ -27,7 +27,7 @@ def damage(work):
 
 def test_damaged_layer_is_found_before_its_use_and_comes_anew(work, registry):
     image = Image([Layer([File("victim", bytes(5000))]), Layer([File("other", "o")])])
-    options, more = setup(work, registry)
+    options, more = prepare(work, registry)
     name = image.push(registry, work.repository(), "1")
     work.pull(name, *more, **options)
     guest_pull("umount", work.bundle, *more)
@@ -48,7 +48,7 @@ def test_damaged_layer_is_found_before_its_use_and_comes_anew(work, registry):
 def test_fsck_takes_damage_out_of_use(work, registry):
     good, bad = Layer([File("good", "g")]), Layer([File("victim", bytes(5000))])
     both, alone = Image([good, bad]), Image([good])
-    options, more = setup(work, registry)
+    options, more = prepare(work, registry)
     names = [image.push(registry, work.repository(), f"v{i}") for i, image in enumerate((both, alone))]
     for i, name in enumerate(names):
         work.pull(name, *more, bundle=work.new_bundle(f"b{i}"), **options)
@@ -81,7 +81,7 @@ def test_stored_layer_must_be_as_the_manifest_says(work, registry, change, code,
 
     def edit(manifest):
         manifest["layers"][0] |= {k: v + manifest["layers"][0]["size"] if k == "size" else v for k, v in change.items()}
-    options, more = setup(work, registry)
+    options, more = prepare(work, registry)
     work.pull(Image([layer]).push(registry, work.repository(), "1"), *more, bundle=work.new_bundle("b"), **options)
     with FakeRegistry() as fake:
         name = fake.add(Image([layer], edit_manifest=edit), "x/y", "1")

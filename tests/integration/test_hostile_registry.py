@@ -5,7 +5,7 @@ import os
 import pathlib
 import random
 import subprocess
-import tempfile
+import sys
 import time
 import types
 
@@ -25,17 +25,26 @@ def make_image() -> Image:
     return Image([Layer([File("data", random.Random(1).randbytes(SIZE - 10240))], "none")])
 
 
-def run(command) -> tuple[Result, float, int]:
+# Starts the rest of its arguments, waits, and writes status and peak memory (KiB) to the file named first. A child inherits the peak of what
+# it was forked from, and the tests' own process is large by now.
+MEASURE = """import os, sys
+pid = os.fork()
+if pid == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+_, status, usage = os.wait4(pid, 0)
+open(sys.argv[1], "w").write(f"{os.waitstatus_to_exitcode(status)} {usage.ru_maxrss}")
+"""
+
+
+def run(folder: pathlib.Path, command) -> tuple[Result, float, int]:
     """How it ended, after how many seconds, and the most memory that it or a worker of its had (KiB)."""
     start = time.monotonic()
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        result = Result([str(part) for part in command], child.returncode, out.read().decode(), err.read().decode(errors="replace"))
-    return result, time.monotonic() - start, usage.ru_maxrss
+    note = folder / "measured"
+    done = subprocess.run([sys.executable, "-S", "-c", MEASURE, note, *command], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    seconds = time.monotonic() - start
+    status, memory = map(int, note.read_text().split())
+    result = Result([str(part) for part in command], status, done.stdout.decode(), done.stderr.decode(errors="replace"))
+    return result, seconds, memory
 
 
 def play(case, folder: pathlib.Path, image: Image):
@@ -49,7 +58,7 @@ def play(case, folder: pathlib.Path, image: Image):
             name = f"{fake.host}/{world.repository}@{image.digest}" if case.by_digest else world.name
             policy = write_policy(folder / "policy.json", {fake.host: lib.ACCEPT_ANYTHING})
             options = ["--authfile", fake.authfile(folder / "auth.json")] if fake.auth else []
-            result, seconds, memory = run([GUEST_PULL, "pull", name, "--bundle", folder / "bundle", "--store", folder / "store", "--json",
+            result, seconds, memory = run(folder, [GUEST_PULL, "pull", name, "--bundle", folder / "bundle", "--store", folder / "store", "--json",
                 "--allow-unencrypted-store", "--policy", policy, "--plain-http", fake.host, "--timeout", str(case.timeout),
                 *world.options, *options, *case.options])
             found = types.SimpleNamespace(result=result, seconds=seconds, memory=memory, world=world, folder=folder,
