@@ -1,6 +1,8 @@
 # guest-pull: one Makefile. "make" builds, "make run" shows the main job, "make check" tests everything. See CONTRIBUTING.md.
 
 BUILD ?= build
+# One spelling for one place: dependency files name their targets as they were built.
+override BUILD := $(patsubst $(CURDIR)/%,%,$(abspath $(BUILD)))
 PREFIX ?= /usr/local
 DESTDIR ?=
 CC ?= gcc

@@ -74,10 +74,24 @@ void gp_store_sweep_layers(GpStore *store)
         note_garbage(store);
 }
 
+/* A process that died between moving its layers into place and dropping their refs in the making has left no staging
+ * directory that would tell. */
+static gboolean has_dead_refs(GpStore *store)
+{
+    g_autoptr(GPtrArray) names = gp_store_making(store, NULL);
+    for (guint i = 0; names && i < names->len; i++) {
+        const char *name = names->pdata[i];
+        g_autofree char *staging = g_build_filename("staging", name, NULL);
+        if (name[0] != '.' && faccessat(store->fd, staging, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
 void gp_store_sweep(GpStore *store)
 {
     guint removed = sweep_folder(store, "staging", is_abandoned);
-    if (removed > 0 || faccessat(store->fd, GARBAGE_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+    if (removed > 0 || has_dead_refs(store) || faccessat(store->fd, GARBAGE_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         note_garbage(store);
 }
 

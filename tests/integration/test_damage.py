@@ -25,6 +25,20 @@ def damage(work):
     os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+def test_refs_that_a_kill_at_the_end_of_a_commit_left_are_removed(work, registry):
+    """Between moving layers into place and dropping their refs in the making there is no staging directory to find them by."""
+    image = Image([Layer([File("x", work.repository())])])
+    options, more = prepare(work, registry)
+    name = image.push(registry, work.repository(), "1")
+    work.pull(name, *more, **options)
+    making = work.store / "repo/refs/heads/making"
+    shutil.copy(next((work.store / "repo/refs/heads/layer/sha256").iterdir()), making / "0123456789abcdef")
+    guest_pull("umount", work.bundle, *more)
+    work.pull(name, *more, **options)
+    assert not list(making.iterdir())
+    assert guest_pull("fsck", "--store", work.store, "--json").json["clean"]
+
+
 def test_damaged_layer_is_found_before_its_use_and_comes_anew(work, registry):
     image = Image([Layer([File("victim", bytes(5000))]), Layer([File("other", "o")])])
     options, more = prepare(work, registry)
