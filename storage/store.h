@@ -148,15 +148,15 @@ typedef struct {
     guint64 checked;         /* entries of layers looked at */
 } GpFsckReport;
 GpFsckReport *gp_fsck_report_new(void);
-void gp_fsck_report_free(GpFsckReport *result);
+void gp_fsck_report_free(GpFsckReport *report);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpFsckReport, gp_fsck_report_free)
 
 /* Checks every byte and attribute that would be mounted against the commits: repository objects, sidecars, layer
  * directories, refs, images' documents. Others may go on pulling and removing. TRUE means that the check itself ran.
  * Errors: CANCELLED, INTERNAL. */
-gboolean gp_store_fsck(GpStore *store, GpFsckReport *result, GError **error);
+gboolean gp_store_fsck(GpStore *store, GpFsckReport *report, GError **error);
 /* The same for one layer, or one image with its layers. Errors: also NOT_FOUND. */
-gboolean gp_store_fsck_one(GpStore *store, const GpDigest *digest, GpFsckReport *result, GError **error);
+gboolean gp_store_fsck_one(GpStore *store, const GpDigest *digest, GpFsckReport *report, GError **error);
 
 /* Takes damaged @layers and @images (GpDigest, either may be NULL) out of use, whoever uses them: directories go to
  * quarantine/ (a mount may lie on them; gp_store_prune() clears it), refs go, also those of images that name such a
