@@ -13,7 +13,7 @@
 /* {"mounts":[…],"limit","used"}; a mount that another mount namespace alone can see has no figures. */
 static json_t *describe_uppers(const char *runtime_dir, GError **error)
 {
-    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime_dir, NULL, error);
+    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime_dir, GP_MOUNTS_ALL, error);
     if (!bundles)
         return NULL;
     json_t *list = json_array();

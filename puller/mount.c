@@ -105,7 +105,8 @@ static gboolean mount_image(const GpMountRequest *request, GError **error)
         (void) gp_rootfs_umount(request->bundle, NULL);
         return FALSE;
     }
-    if (gp_mounts_record(request->runtime_dir, request->bundle, request->manifest_digest, error))
+    if (gp_mounts_record(request->runtime_dir, request->bundle,
+            (GpMountsOf){gp_store_fd(request->store), request->manifest_digest}, error))
         return TRUE;
     gp_mount_undo(request);
     return FALSE;

@@ -1,7 +1,8 @@
 /* A record is a file named by the hash of the bundle's path:
  *
- *   guest-pull-mount 1
+ *   guest-pull-mount 2
  *   sha256:… (the manifest)
+ *   MAJOR:MINOR:INODE (of the store's directory)
  *   MAJOR:MINOR (the overlay's device, as in /proc/self/mountinfo)
  *   /the/bundle (to the end of the file)
  */
@@ -10,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -21,7 +23,7 @@
 #include "base/limits.h"
 #include "storage/mount_api.h"
 
-#define FIRST_LINE "guest-pull-mount 1"
+#define FIRST_LINE "guest-pull-mount 2"
 #define MANY_RECORDS 32
 #define MAX_RECORD (8 * GP_KIB)
 #define MAX_MOUNTINFO (64 * GP_MIB)
@@ -30,6 +32,7 @@
 typedef struct {
     char *name; /* of the file */
     GpDigest manifest;
+    char *store;
     char *device;
     char *bundle;
 } Record;
@@ -38,6 +41,7 @@ static void record_free(gpointer data)
 {
     Record *record = data;
     g_free(record->name);
+    g_free(record->store);
     g_free(record->device);
     g_free(record->bundle);
     g_free(record);
@@ -49,6 +53,17 @@ static char *record_name(const char *bundle)
     GpDigest digest;
     gp_digest_of(GP_DIGEST_SHA256, path, strlen(path), &digest);
     return gp_digest_to_hex(&digest);
+}
+
+/* What a record calls the store whose directory is @fd. Two directories may have one name after another in time, never
+ * two at once; a store that is below a mount stays. */
+static char *store_name(int fd, GError **error)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0)
+        return g_strdup_printf("%u:%u:%ju", major(st.st_dev), minor(st.st_dev), (uintmax_t) st.st_ino);
+    gp_set_errno(error, errno, "the store's directory");
+    return NULL;
 }
 
 /* @bytes as a string, up to the first NUL. */
@@ -143,18 +158,19 @@ static int open_records(const char *runtime_dir, GError **error)
 static Record *parse_record(const char *name, GBytes *bytes)
 {
     g_autofree char *text = text_of(bytes);
-    g_auto(GStrv) lines = g_strsplit(text, "\n", 4);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", 5);
     GpDigest manifest;
-    if (g_strv_length(lines) != 4 || !g_str_equal(lines[0], FIRST_LINE) || !gp_digest_parse(lines[1], &manifest, NULL))
+    if (g_strv_length(lines) != 5 || !g_str_equal(lines[0], FIRST_LINE) || !gp_digest_parse(lines[1], &manifest, NULL))
         return NULL;
-    g_autofree char *expected = record_name(lines[3]);
+    g_autofree char *expected = record_name(lines[4]);
     if (!g_str_equal(expected, name))
         return NULL;
     Record *record = g_new0(Record, 1);
     record->name = g_strdup(name);
     record->manifest = manifest;
-    record->device = g_strdup(lines[2]);
-    record->bundle = g_strdup(lines[3]);
+    record->store = g_strdup(lines[2]);
+    record->device = g_strdup(lines[3]);
+    record->bundle = g_strdup(lines[4]);
     return record;
 }
 
@@ -235,13 +251,14 @@ static gboolean drop_device(int records, const char *device, guint *count, GErro
     return list != NULL;
 }
 
-gboolean gp_mounts_record(const char *runtime_dir, const char *bundle, const GpDigest *manifest, GError **error)
+gboolean gp_mounts_record(const char *runtime_dir, const char *bundle, GpMountsOf of, GError **error)
 {
     g_autofree char *directory = g_build_filename(runtime_dir, "mounts", NULL);
     g_autofree char *path = g_canonicalize_filename(bundle, NULL);
     g_autofree char *name = record_name(bundle);
-    g_autofree char *digest = gp_digest_to_string(manifest);
-    g_autofree char *device = overlay_device(bundle, error);
+    g_autofree char *digest = gp_digest_to_string(of.manifest);
+    g_autofree char *store = store_name(of.store, error);
+    g_autofree char *device = store ? overlay_device(bundle, error) : NULL;
     if (!device || !gp_mkdir_p(directory, 0700, error))
         return FALSE;
     GP_AUTOFD int records = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -249,13 +266,13 @@ gboolean gp_mounts_record(const char *runtime_dir, const char *bundle, const GpD
         gp_set_errno(error, errno, "%s", directory);
         return FALSE;
     }
-    g_autofree char *text = g_strdup_printf(FIRST_LINE "\n%s\n%s\n%s", digest, device, path);
+    g_autofree char *text = g_strdup_printf(FIRST_LINE "\n%s\n%s\n%s\n%s", digest, store, device, path);
     guint count;
     if (!drop_device(records, device, &count, error) || !write_record(records, name, text, error))
         return FALSE;
     /* The agent unmounts and tells nobody, so records of mounts that are gone pile up: looking for them is dear, thus
      * seldom done. */
-    g_autoptr(GPtrArray) live = count >= MANY_RECORDS ? gp_mounts_using(runtime_dir, NULL, NULL) : NULL;
+    g_autoptr(GPtrArray) live = count >= MANY_RECORDS ? gp_mounts_using(runtime_dir, GP_MOUNTS_ALL, NULL) : NULL;
     return TRUE;
 }
 
@@ -271,7 +288,7 @@ gboolean gp_mounts_forget(const char *runtime_dir, const char *bundle, GError **
     return records < 0 || drop_record(records, name, error);
 }
 
-GPtrArray *gp_mounts_using(const char *runtime_dir, const GpDigest *manifest, GError **error)
+GPtrArray *gp_mounts_using(const char *runtime_dir, GpMountsOf of, GError **error)
 {
     g_autoptr(GPtrArray) bundles = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GError) cause = NULL;
@@ -284,7 +301,8 @@ GPtrArray *gp_mounts_using(const char *runtime_dir, const GpDigest *manifest, GE
         return g_steal_pointer(&bundles);
     /* First the records: what is recorded is mounted already, so a new one cannot look stale. */
     g_autoptr(GPtrArray) list = read_records(records, TRUE, error);
-    g_autoptr(GHashTable) live = list ? live_devices(error) : NULL;
+    g_autofree char *store = list && of.store >= 0 ? store_name(of.store, error) : NULL;
+    g_autoptr(GHashTable) live = list && (store || of.store < 0) ? live_devices(error) : NULL;
     if (!live)
         return NULL;
     for (guint i = 0; i < list->len; i++) {
@@ -292,7 +310,8 @@ GPtrArray *gp_mounts_using(const char *runtime_dir, const GpDigest *manifest, GE
         if (!g_hash_table_contains(live, record->device)) {
             if (!drop_record(records, record->name, error))
                 return NULL;
-        } else if (!manifest || gp_digest_equal(&record->manifest, manifest)) {
+        } else if ((!of.manifest || gp_digest_equal(&record->manifest, of.manifest)) &&
+                   (!store || g_str_equal(record->store, store))) {
             g_ptr_array_add(bundles, g_strdup(record->bundle));
         }
     }

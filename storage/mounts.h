@@ -8,14 +8,21 @@
 
 #include "base/digest.h"
 
-/* Records that @bundle/rootfs shows the image @manifest, in @runtime_dir/mounts (made with mode 0700 if missing); the
- * overlay must be there already. Replaces an older record of @bundle. Errors: INTERNAL, SPACE. */
-gboolean gp_mounts_record(const char *runtime_dir, const char *bundle, const GpDigest *manifest, GError **error);
+/* Which mounts: of the image @manifest (NULL: of any) of the store whose directory is open as @store (-1: of any). */
+typedef struct {
+    int store;
+    const GpDigest *manifest;
+} GpMountsOf;
+#define GP_MOUNTS_ALL ((GpMountsOf){-1, NULL})
+
+/* Records that @bundle/rootfs shows the image @of, in @runtime_dir/mounts (made with mode 0700 if missing); the overlay
+ * must be there already. Replaces an older record of @bundle. Errors: INTERNAL, SPACE. */
+gboolean gp_mounts_record(const char *runtime_dir, const char *bundle, GpMountsOf of, GError **error);
 
 /* Removes the record of @bundle; none is success. Errors: INTERNAL. */
 gboolean gp_mounts_forget(const char *runtime_dir, const char *bundle, GError **error);
 
-/* The bundles (char*, absolute) in which @manifest is mounted now, or any image if @manifest is NULL. Records of
- * overlays that are gone are removed on the way. A record that cannot be read is an error: better not to remove a layer
- * than to guess. Errors: INVALID (a file that is no record, by name), INTERNAL. */
-GPtrArray *gp_mounts_using(const char *runtime_dir, const GpDigest *manifest, GError **error);
+/* The bundles (char*, absolute) of the mounts @of that are there now. Records of overlays that are gone are removed on
+ * the way. A record that cannot be read is an error: better not to remove a layer than to guess. Errors: INVALID (a
+ * file that is no record, by name), INTERNAL. */
+GPtrArray *gp_mounts_using(const char *runtime_dir, GpMountsOf of, GError **error);

@@ -263,6 +263,11 @@ void gp_store_set_runtime_dir(GpStore *store, const char *runtime_dir)
     store->runtime_dir = g_strdup(runtime_dir);
 }
 
+int gp_store_fd(GpStore *store)
+{
+    return store->fd;
+}
+
 int gp_store_objects_fd(GpStore *store)
 {
     return store->objects_fd;

@@ -62,6 +62,7 @@ typedef struct _GpStaging GpStaging;
 GpStaging *gp_store_begin_layer(GpStore *store, const GpDigest *blob, gboolean *already, GError **error);
 int gp_staging_root_fd(const GpStaging *staging); /* borrowed: the directory that becomes the layer's root */
 int gp_store_objects_fd(GpStore *store);          /* borrowed */
+int gp_store_fd(GpStore *store);                  /* borrowed: its directory, by which mounts know it */
 /* Records that the layer was decrypted, by the key of which @proof is the proof; before gp_staging_complete(). */
 void gp_staging_bind_key(GpStaging *staging, const char *proof);
 /* Records how the blob was taken apart ("gzip"), for gp_store_layer_form(). Before gp_staging_complete(). */

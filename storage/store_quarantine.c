@@ -40,7 +40,7 @@ static gboolean put_aside(GpStore *store, const GArray *layers, GError **error)
 /* An image that is mounted keeps its ref: it holds the layers that are not damaged. */
 static gboolean drop_image(GpStore *store, const GpDigest *manifest, const char *runtime_dir, GError **error)
 {
-    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime_dir, manifest, error);
+    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime_dir, (GpMountsOf){store->fd, manifest}, error);
     return bundles && (bundles->len > 0 || gp_store_drop_ref(store, "image", manifest, error));
 }
 

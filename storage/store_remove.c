@@ -94,10 +94,18 @@ static gboolean sweep_out(GpStore *store, GError **error)
 
 /* ---- images */
 
-/* Errors: INVALID. The caller has claimed the image, so that it is not being mounted just now. */
-static gboolean refuse_mounted(const char *runtime_dir, const GpDigest *manifest, GError **error)
+/* Where @manifest (NULL: anything) of this store is mounted. */
+static GPtrArray *mounted_in(GpStore *store, const GpDigest *manifest, const char *runtime_dir, GError **error)
 {
-    g_autoptr(GPtrArray) bundles = runtime_dir ? gp_mounts_using(runtime_dir, manifest, error) : g_ptr_array_new();
+    if (!runtime_dir)
+        return g_ptr_array_new();
+    return gp_mounts_using(runtime_dir, (GpMountsOf){store->fd, manifest}, error);
+}
+
+/* Errors: INVALID. The caller has claimed the image, so that it is not being mounted just now. */
+static gboolean refuse_mounted(GpStore *store, const GpDigest *manifest, const char *runtime_dir, GError **error)
+{
+    g_autoptr(GPtrArray) bundles = mounted_in(store, manifest, runtime_dir, error);
     if (!bundles || bundles->len == 0)
         return bundles != NULL;
     g_autofree char *text = gp_digest_to_string(manifest);
@@ -115,7 +123,8 @@ static gboolean remove_claimed(
             error, GP_ERROR, GP_ERROR_NOT_FOUND, "%s: no such image in the store\nSee guest-pull images.", text);
         return FALSE;
     }
-    GP_AUTOFD int writing = refuse_mounted(runtime_dir, manifest, error) ? gp_store_lock_writing(store, error) : -1;
+    GP_AUTOFD int writing =
+        refuse_mounted(store, manifest, runtime_dir, error) ? gp_store_lock_writing(store, error) : -1;
     if (writing < 0 || !gp_store_drop_ref(store, "image", manifest, error))
         return FALSE;
     pruned->images = 1;
@@ -155,7 +164,7 @@ static gboolean drop_image(
     *gone = FALSE;
     if (!gp_store_claim(store, "image", manifest, FALSE, NULL))
         return TRUE;
-    g_autoptr(GPtrArray) bundles = runtime_dir ? gp_mounts_using(runtime_dir, manifest, error) : g_ptr_array_new();
+    g_autoptr(GPtrArray) bundles = mounted_in(store, manifest, runtime_dir, error);
     *gone = bundles && bundles->len == 0 && gp_store_drop_ref(store, "image", manifest, error);
     gp_store_disclaim(store, "image", manifest);
     return *gone || (bundles && bundles->len > 0);
@@ -204,7 +213,7 @@ static gboolean drop_images(Prune *prune, GArray *images, GError **error)
 /* Whatever is mounted may have a layer in quarantine below it. */
 static gboolean clear_quarantine(GpStore *store, const char *runtime_dir, GError **error)
 {
-    g_autoptr(GPtrArray) bundles = runtime_dir ? gp_mounts_using(runtime_dir, NULL, error) : g_ptr_array_new();
+    g_autoptr(GPtrArray) bundles = mounted_in(store, NULL, runtime_dir, error);
     return bundles && (bundles->len > 0 || gp_remove_tree(store->fd, "quarantine", error));
 }
 

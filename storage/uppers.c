@@ -28,7 +28,7 @@ gboolean gp_upper_usage(const char *bundle, GpUpperUsage *usage)
 
 static gboolean check_sum(const char *runtime_dir, guint64 wanted, guint64 total, GError **error)
 {
-    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime_dir, NULL, error);
+    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime_dir, GP_MOUNTS_ALL, error);
     if (!bundles)
         return FALSE;
     guint64 sum = 0;

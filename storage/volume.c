@@ -219,7 +219,7 @@ gboolean gp_volume_open(const GpVolumeConfig *config, const char *store, const c
  * would not, and what is mapped but not mounted serves no pull. */
 static gboolean refuse_used(const char *runtime_dir, GError **error)
 {
-    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime_dir, NULL, error);
+    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime_dir, GP_MOUNTS_ALL, error);
     if (!bundles || bundles->len == 0)
         return bundles != NULL;
     g_autofree char *shown = gp_escape(bundles->pdata[0], -1, 300);

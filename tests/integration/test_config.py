@@ -163,5 +163,11 @@ def test_runtime_dir(work, registry):
     assert (work / "run/mounts").is_dir() and (work / "run/receipts").is_dir()
     refused = guest_pull("rm", name, "--json", "--config", work / "cdh.toml", check=INVALID)
     assert "is mounted in" in refused.message
+    # From another store with the same runtime directory the image may go.
+    other = ["--config", work / "cdh.toml", "--store", work / "other"]
+    (work / "second").mkdir()
+    guest_pull("pull", name, "--json", "--bundle", work / "second", *other)
+    guest_pull("umount", work / "second", *other)
+    guest_pull("rm", name, *other)
     guest_pull("umount", work.bundle, "--config", work / "cdh.toml")
     guest_pull("rm", name, "--config", work / "cdh.toml")

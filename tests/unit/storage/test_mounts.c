@@ -36,17 +36,17 @@ static void record_ok(const Fixture *f, const char *bundle, const char *image)
     g_autofree char *runtime = runtime_of(f);
     g_autoptr(GError) error = NULL;
     GpDigest digest = digest_of(image);
-    g_assert_true(gp_mounts_record(runtime, bundle, &digest, &error) || error);
+    (void) gp_mounts_record(runtime, bundle, (GpMountsOf){gp_store_fd(f->store), &digest}, &error);
     g_assert_no_error(error);
 }
 
-/* Base names of the bundles that use @image (NULL: any), sorted. */
-static char *using(const Fixture *f, const char *image)
+/* Base names of the bundles that use @image (NULL: any) of @store (-1: any), sorted. */
+static char *using_of(const Fixture *f, int store, const char *image)
 {
     g_autofree char *runtime = runtime_of(f);
     g_autoptr(GError) error = NULL;
     GpDigest digest = digest_of(image ? image : "");
-    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime, image ? &digest : NULL, &error);
+    g_autoptr(GPtrArray) bundles = gp_mounts_using(runtime, (GpMountsOf){store, image ? &digest : NULL}, &error);
     g_assert_no_error(error);
     g_ptr_array_sort(bundles, compare_names);
     GString *names = g_string_new(NULL);
@@ -58,9 +58,10 @@ static char *using(const Fixture *f, const char *image)
     return g_string_free(names, FALSE);
 }
 
-#define assert_using(f, image, expected)                                                                               \
+#define assert_using(f, image, expected) assert_using_of(f, -1, image, expected)
+#define assert_using_of(f, store, image, expected)                                                                     \
     do {                                                                                                               \
-        g_autofree char *names_ = using(f, image);                                                                     \
+        g_autofree char *names_ = using_of(f, store, image);                                                           \
         g_assert_cmpstr(names_, ==, expected);                                                                         \
     } while (0)
 
@@ -106,6 +107,28 @@ static void test_mounted(Fixture *f, gconstpointer data)
     unmount_bundle(c);
     assert_using(f, NULL, "");
     g_assert_cmpuint(count_records(f), ==, 0);
+}
+
+/* One runtime directory, two stores: what is mounted from one may be removed from the other. */
+static void test_two_stores(Fixture *f, gconstpointer data)
+{
+    g_autofree char *bundle = mount_bundle(f, "a");
+    g_autofree char *other_path = g_build_filename(f->directory, "other", NULL);
+    g_autofree char *again_path = g_build_filename(f->directory, "link", NULL);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GpStore) other = gp_store_open(other_path, GP_STORE_WRITE, TRUE, &error);
+    g_assert_no_error(error);
+    shell(f->directory, "ln -s store link");
+    g_autoptr(GpStore) again = gp_store_open(again_path, GP_STORE_WRITE, TRUE, &error);
+    g_assert_no_error(error);
+    record_ok(f, bundle, "image 1");
+    assert_using_of(f, gp_store_fd(f->store), "image 1", "a");
+    assert_using_of(f, gp_store_fd(f->store), NULL, "a");
+    assert_using_of(f, gp_store_fd(again), "image 1", "a");
+    assert_using_of(f, gp_store_fd(other), "image 1", "");
+    assert_using_of(f, gp_store_fd(other), NULL, "");
+    assert_using(f, "image 1", "a");
+    unmount_bundle(bundle);
 }
 
 static void test_relative_and_absolute(Fixture *f, gconstpointer data)
@@ -159,12 +182,13 @@ static void test_no_overlay(Fixture *f, gconstpointer data)
     g_autofree char *bundle = g_path_get_dirname(rootfs);
     g_autoptr(GError) error = NULL;
     GpDigest image = digest_of("image");
-    g_assert_false(gp_mounts_record(runtime, bundle, &image, &error));
+    const GpMountsOf of = {gp_store_fd(f->store), &image};
+    g_assert_false(gp_mounts_record(runtime, bundle, of, &error));
     assert_refused(error, GP_ERROR_INTERNAL, "No such file");
     g_clear_error(&error);
     g_assert_cmpint(g_mkdir_with_parents(rootfs, 0755), ==, 0);
     g_assert_cmpint(mount("tmpfs", rootfs, "tmpfs", 0, NULL), ==, 0);
-    g_assert_false(gp_mounts_record(runtime, bundle, &image, &error));
+    g_assert_false(gp_mounts_record(runtime, bundle, of, &error));
     assert_refused(error, GP_ERROR_INTERNAL, "no overlay is mounted there");
     g_assert_cmpint(umount2(rootfs, MNT_DETACH), ==, 0);
     g_assert_cmpint(g_access(runtime, F_OK), !=, 0);
@@ -173,9 +197,9 @@ static void test_no_overlay(Fixture *f, gconstpointer data)
 static const char *const damages[] = {
     ": > run/mounts/$r",
     "echo nonsense > run/mounts/$r",
-    "sed -i '1s/1$/2/' run/mounts/$r",
+    "sed -i '1s/2$/1/' run/mounts/$r",
     "sed -i '2s/sha256/md5/' run/mounts/$r",
-    "sed -i '4s/$/x/' run/mounts/$r",
+    "sed -i '5s/$/x/' run/mounts/$r",
     "mv run/mounts/$r run/mounts/x$r",
     "rm run/mounts/$r; mkdir run/mounts/$r",
     "rm run/mounts/$r; ln -s /dev/null run/mounts/$r",
@@ -191,7 +215,7 @@ static void test_damaged_record(Fixture *f, gconstpointer data)
         g_autoptr(GError) error = NULL;
         record_ok(f, bundle, "image 1");
         shell(f->directory, "r=$(ls run/mounts); %s", damages[i]);
-        g_assert_null(gp_mounts_using(runtime, NULL, &error));
+        g_assert_null(gp_mounts_using(runtime, GP_MOUNTS_ALL, &error));
         assert_refused(error, GP_ERROR_INVALID, "not a record of a mount");
         shell(f->directory, "rm -r run/mounts");
     }
@@ -243,6 +267,7 @@ int main(int argc, char **argv)
     }
     TEST("nothing-recorded-is-nothing-mounted", test_nothing);
     TEST("mounted-bundles-are-found-and-gone-ones-forgotten", test_mounted);
+    TEST("mounts-belong-to-their-store", test_two_stores);
     TEST("one-bundle-by-two-paths-is-one-record", test_relative_and_absolute);
     TEST("device-number-that-is-used-again", test_device_is_used_again);
     TEST("mount-that-only-a-container-still-sees", test_other_namespace);
