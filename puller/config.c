@@ -1,6 +1,8 @@
 #include "puller/config.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -295,12 +297,19 @@ static json_t *read_document(const char *path, gboolean required, GError **error
     return NULL;
 }
 
+/* What cannot be told counts as there: reading it then fails, where the next place would say less. */
+static gboolean is_there(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
 static const char *choose(const char *file, const GpConfigPlaces *places)
 {
     if (file)
         return file;
     for (const char *const *place = places->files; place && *place; place++)
-        if (access(*place, F_OK) == 0)
+        if (is_there(*place))
             return *place;
     return NULL;
 }
@@ -313,7 +322,7 @@ GpConfig *gp_config_load(const char *file, const GpConfigPlaces *places, GpPullO
     g_autoptr(json_t) document = config->path ? read_document(config->path, file != NULL, error) : NULL;
     if (config->path && !document)
         return NULL;
-    if (!json_object_get(document, "image") && places->command_line && access(places->command_line, F_OK) == 0 &&
+    if (!json_object_get(document, "image") && places->command_line && is_there(places->command_line) &&
         !apply_kernel(config, places->command_line, options, error))
         return NULL;
     if ((document && !apply_file(config, document, options, error)) || !apply_environment(config, options, error))

@@ -422,6 +422,32 @@ static void test_places(void)
     g_assert_error(error, GP_ERROR, GP_ERROR_USAGE);
 }
 
+/* A file that is there and cannot be read, or of which that cannot be told, is not passed over for the next one. */
+static void test_places_out_of_reach(void)
+{
+    g_auto(Place) place = {0};
+    place_set_up(&place);
+    g_autofree char *second = g_build_filename(place.directory, "second.toml", NULL);
+    g_autofree char *too_long = g_strnfill(300, 'x');
+    g_autofree char *unknown = g_build_filename(place.directory, too_long, NULL);
+    write_text(second, "[guest_pull]\ntimeout=2\n");
+    g_assert_cmpint(symlink("/nonexistent/c.toml", place.file), ==, 0);
+    const char *const firsts[] = {place.file, unknown};
+    for (gsize i = 0; i < G_N_ELEMENTS(firsts); i++) {
+        const char *const files[] = {firsts[i], second, NULL};
+        const GpConfigPlaces places = {files, NULL};
+        g_autoptr(GpPullOptions) options = gp_pull_options_new();
+        g_autoptr(GError) error = NULL;
+        g_assert_null(gp_config_load(NULL, &places, options, &error));
+        g_assert_error(error, GP_ERROR, GP_ERROR_USAGE);
+        g_assert_nonnull(strstr(error->message, "It exists, so it must be readable."));
+        const GpConfigPlaces kernel = {NULL, firsts[i]};
+        g_clear_error(&error);
+        g_assert_null(gp_config_load(NULL, &kernel, options, &error));
+        g_assert_nonnull(strstr(error->message, "kernel command line"));
+    }
+}
+
 static void test_settings(void)
 {
     for (GpSetting i = 0; i < GP_N_SETTINGS; i++)
@@ -442,6 +468,7 @@ int main(int argc, char **argv)
     g_test_add_func("/puller/config/kernel-parameters", test_parameter);
     g_test_add_func("/puller/config/options-win", test_override);
     g_test_add_func("/puller/config/first-file-counts", test_places);
+    g_test_add_func("/puller/config/file-out-of-reach-is-not-passed-over", test_places_out_of_reach);
     g_test_add_func("/puller/config/settings-have-names", test_settings);
     return g_test_run();
 }
