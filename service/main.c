@@ -1,10 +1,12 @@
 /* guest-pulld: the service on kata-agent's socket. Reads its options, opens its sockets, runs the main loop. */
+#include <errno.h>
 #include <locale.h>
 #include <glib-unix.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -28,6 +30,10 @@
 #define HUB "confidential-data-hub"
 #define DEFAULT_STATUS "unix:///run/guest-pull/status.sock"
 
+/* For the configuration. kata-agent allows six seconds for our socket to appear; the unit of a pull has only that. */
+#define PATIENCE_MS 3000
+#define UNIT_PATIENCE_MS 10000
+
 /* Frames of up to four megabytes come and go: memory that they took is given back, not kept (both values also switch
  * glibc's own growing thresholds off). */
 #define MMAP_THRESHOLD (64 * 1024)
@@ -41,6 +47,7 @@ typedef struct {
 } Options;
 
 typedef struct {
+    const Options *options;
     int listen_fd, status_fd;
     char *listen_path, *status_path; /* NULL: inherited, not ours to remove */
     char *upstream_path;             /* NULL: there is none */
@@ -140,30 +147,22 @@ static char *program_beside_us(const char *name)
     return g_build_filename(directory, name, NULL);
 }
 
-/* A configuration that makes no sense does not stop us: the other services' relay is worth having, and every pull says
- * what is wrong, because the puller reads the same file. */
-static void ask_settings(const GpRunConfig *config, GpSettings *settings)
+/* kata-agent names the file whether it exists or not; the puller would call a missing one a mistake. Of one that is out
+ * of reach the puller says so. */
+static gboolean is_absent(const char *path)
 {
-    g_autoptr(GError) error = NULL;
-    if (!gp_settings_ask(config->program, config->config, settings, &error))
-        gp_log(G_LOG_LEVEL_CRITICAL, NULL, "the configuration: %s", error->message);
+    struct stat st;
+    return lstat(path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR);
 }
 
-/* @settings: what the configuration says; asked for here, to be cleared by the caller. */
-static gboolean fill_run_config(const Options *options, GpRunConfig *config, GpSettings *settings, GError **error)
+/* What does not depend on what the configuration says. */
+static gboolean fill_run_config(const Options *options, GpRunConfig *config, GError **error)
 {
-    static const char *const default_roots[] = {GP_DEFAULT_BUNDLE_ROOT, NULL};
     config->program = options->program ? g_strdup(options->program) : program_beside_us("guest-pull");
-    /* kata-agent names the file whether it exists or not; the puller would call a missing one a mistake. */
-    if (options->config && access(options->config, F_OK) == 0)
+    if (options->config && !is_absent(options->config))
         config->config = g_strdup(options->config);
     if (options->pull_socket && !(config->pull_socket = gp_unix_path(options->pull_socket, error)))
         return FALSE;
-    /* The unit of a pull needs nothing else of it. */
-    if (!options->serve_pull || !options->bundle_roots)
-        ask_settings(config, settings);
-    char **roots = options->bundle_roots ? options->bundle_roots : settings->bundle_roots;
-    config->bundle_roots = g_strdupv(roots ? roots : (char **) (gsize) default_roots);
     config->extra = g_strdupv(options->puller_options);
     return TRUE;
 }
@@ -185,17 +184,58 @@ static guint choose(int option, guint setting, guint otherwise)
     return setting > 0 ? setting : otherwise;
 }
 
-static gboolean fill_pulls_config(const Options *options, GpPullsConfig *config, gboolean *eager, GError **error)
+static void choose_roots(const Options *options, const GpSettings *settings, GpRunConfig *config)
 {
+    static const char *const default_roots[] = {GP_DEFAULT_BUNDLE_ROOT, NULL};
+    char **roots = options->bundle_roots ? options->bundle_roots : settings->bundle_roots;
+    g_strfreev(config->bundle_roots);
+    config->bundle_roots = g_strdupv(roots ? roots : (char **) (gsize) default_roots);
+}
+
+/* What the configuration says about pulls. Unknown, it does not stop us: the other services' relay is worth having. But
+ * no pull starts before it is known (GpPullsConfig.settle): it may be narrower than the defaults. */
+static gboolean settle(Service *service, gboolean *eager, GError **error)
+{
+    const Options *options = service->options;
+    GpPullsConfig *config = &service->pulls_config;
     GpSettings settings = {0};
-    gboolean ok = fill_run_config(options, &config->run, &settings, error);
+    if (!gp_settings_ask(config->run.program, config->run.config, PATIENCE_MS, &settings, error)) {
+        g_prefix_error(error, "the configuration: ");
+        return FALSE;
+    }
+    choose_roots(options, &settings, &config->run);
     config->max_parallel =
         choose(options->max_parallel, MIN(settings.max_pulls, GP_LIMIT_PARALLEL), GP_DEFAULT_PARALLEL);
-    config->max_queue = GP_DEFAULT_PULL_QUEUE;
     config->timeout = choose(options->timeout, settings.timeout, GP_DEFAULT_TIMEOUT);
     *eager = settings.eager;
     gp_settings_clear(&settings);
-    return ok;
+    return TRUE;
+}
+
+/* Called for a pull; the volume that was to be open by now is opened by the pull itself. */
+static gboolean settle_late(gpointer user_data, GError **error)
+{
+    Service *service = user_data;
+    gboolean eager;
+    if (!settle(service, &eager, error))
+        return FALSE;
+    service->pulls_config.settle = NULL;
+    return TRUE;
+}
+
+static gboolean fill_pulls_config(Service *service, gboolean *eager, GError **error)
+{
+    GpPullsConfig *config = &service->pulls_config;
+    config->max_queue = GP_DEFAULT_PULL_QUEUE;
+    if (!fill_run_config(service->options, &config->run, error))
+        return FALSE;
+    g_autoptr(GError) unsettled = NULL;
+    if (!settle(service, eager, &unsettled)) {
+        gp_log(G_LOG_LEVEL_CRITICAL, NULL, "%s", unsettled->message);
+        config->settle = settle_late;
+        config->user_data = service;
+    }
+    return TRUE;
 }
 
 /* The unit of one pull; everything about the sockets of the service is not its business. */
@@ -203,10 +243,14 @@ static gboolean serve_pull(const Options *options, GError **error)
 {
     GpRunConfig config = {0};
     GpSettings settings = {0};
-    gboolean ok = fill_run_config(options, &config, &settings, error);
-    gp_settings_clear(&settings);
+    g_autoptr(GError) unsettled = NULL;
+    gboolean ok = fill_run_config(options, &config, error);
     g_clear_pointer(&config.pull_socket, g_free);
-    ok = ok && gp_serve_pull(&config, error);
+    if (ok && !options->bundle_roots)
+        (void) gp_settings_ask(config.program, config.config, UNIT_PATIENCE_MS, &settings, &unsettled);
+    choose_roots(options, &settings, &config);
+    gp_settings_clear(&settings);
+    ok = ok && gp_serve_pull(&config, unsettled, error);
     run_config_clear(&config);
     return ok;
 }
@@ -226,8 +270,9 @@ static int open_socket(const char *name, const char *address, char **path, GErro
     return *path ? gp_listen_unix(*path, error) : -1;
 }
 
-static gboolean open_service(Service *service, const Options *options, GError **error)
+static gboolean open_service(Service *service, GError **error)
 {
+    const Options *options = service->options;
     const char *upstream = options->upstream ? options->upstream : DEFAULT_UPSTREAM;
     gboolean eager = FALSE;
     if (!g_str_equal(upstream, "none") && !(service->upstream_path = gp_unix_path(upstream, error)))
@@ -235,7 +280,7 @@ static gboolean open_service(Service *service, const Options *options, GError **
     /* The pullers ask the same upstream for policies and keys. */
     if (options->upstream && service->upstream_path)
         g_setenv("GUEST_PULL_CDH_SOCKET", service->upstream_path, TRUE);
-    if (!fill_pulls_config(options, &service->pulls_config, &eager, error))
+    if (!fill_pulls_config(service, &eager, error))
         return FALSE;
     service->listen_fd =
         open_socket(NULL, options->listen ? options->listen : DEFAULT_LISTEN, &service->listen_path, error);
@@ -322,7 +367,7 @@ int main(int argc, char **argv)
     (void) setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 
     Options options = {0};
-    Service service = {.listen_fd = -1, .status_fd = -1};
+    Service service = {.options = &options, .listen_fd = -1, .status_fd = -1};
     g_autoptr(GError) error = NULL;
     g_autofree char *name = g_strdup(argc > 0 ? argv[0] : "");
     if (parse_options(&options, &argc, &argv, &error))
@@ -332,7 +377,7 @@ int main(int argc, char **argv)
     } else if (!error && check_options(&options, &error) && gp_log_open(options.log_format, options.verbose, &error)) {
         if (options.serve_pull)
             (void) serve_pull(&options, &error);
-        else if (open_service(&service, &options, &error))
+        else if (open_service(&service, &error))
             run(&service);
     }
     close_service(&service);

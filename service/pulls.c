@@ -252,10 +252,10 @@ static GpPull *new_pull(GpPulls *pulls, const char *image, const char *bundle, G
 {
     if (g_str_has_prefix(image, "docker://"))
         image += strlen("docker://");
-    if (!check_image(image, error))
+    const GpPullsConfig *config = pulls->config;
+    if (!check_image(image, error) || (config->settle && !config->settle(config->user_data, error)))
         return NULL;
-    g_autoptr(GpBundleDir) dir =
-        gp_bundle_dir_open(bundle, (const char *const *) pulls->config->run.bundle_roots, error);
+    g_autoptr(GpBundleDir) dir = gp_bundle_dir_open(bundle, (const char *const *) config->run.bundle_roots, error);
     if (!dir || !check_room(pulls, dir, error))
         return NULL;
     GpPull *pull = g_new0(GpPull, 1);

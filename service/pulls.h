@@ -17,6 +17,10 @@ typedef struct {
     guint max_parallel;
     guint max_queue;
     guint timeout; /* seconds: our own ceiling for one pull, waiting included */
+    /* NULL: all this is what the configuration says. Otherwise that is not known yet, and each pull that comes asks for
+     * it by this function, which sets itself to NULL here, or says why no pull may start. */
+    gboolean (*settle)(gpointer user_data, GError **error);
+    gpointer user_data;
 } GpPullsConfig;
 
 /* @config is borrowed and must outlive the result. */
@@ -29,7 +33,7 @@ typedef void (*GpPullDone)(GpPull *pull, const char *digest, GpStatusCode status
 
 /* Starts or queues the pull of @image into @bundle. @timeout_nano: the client's limit, 0 or less for none. @done is
  * called once, later, unless the pull is cancelled; the handle is dead from then on. Errors: INVALID (image or bundle
- * make no sense, bundle in use), NOT_FOUND (no such bundle), LIMIT (queue full), INTERNAL. */
+ * make no sense, bundle in use), NOT_FOUND (no such bundle), LIMIT (queue full), INTERNAL, those of settle(). */
 GpPull *gp_pulls_start(GpPulls *pulls, const char *image, const char *bundle, gint64 timeout_nano, GpPullDone done,
     gpointer user_data, GError **error);
 

@@ -202,15 +202,17 @@ static gboolean undo(Served *served, json_t *message, GError **error)
     return gp_unit_send(served->fd, json_pack("{s:b}", "undone", 1), ANSWER_MS, error);
 }
 
-gboolean gp_serve_pull(const GpRunConfig *config, GError **error)
+gboolean gp_serve_pull(const GpRunConfig *config, const GError *unsettled, GError **error)
 {
     Served served = {.config = config, .fd = take_connection(error)};
     if (served.fd < 0)
         return FALSE;
     g_autoptr(GError) why = NULL;
     g_autoptr(json_t) message = receive_request(served.fd, &why);
-    gboolean done =
-        message && (json_object_get(message, "undo") ? undo(&served, message, &why) : pull(&served, message, &why));
+    if (message && unsettled)
+        why = g_error_copy(unsettled);
+    gboolean done = message && !why &&
+                    (json_object_get(message, "undo") ? undo(&served, message, &why) : pull(&served, message, &why));
     if (!done)
         (void) gp_unit_send(served.fd, gp_unit_error(why), ANSWER_MS, NULL);
     gp_bundle_dir_free(served.bundle);

@@ -7,6 +7,7 @@
 #include "service/run.h"
 
 /* Serves the one request on standard input. What may be pulled into is decided by @config alone, never by the request.
- * Returns when the pull has ended and has been answered or undone. Errors: USAGE (standard input is no such
- * connection), INVALID (a request that makes no sense); a pull that failed is no error. */
-gboolean gp_serve_pull(const GpRunConfig *config, GError **error);
+ * Returns when the pull has ended and has been answered or undone. @unsettled: why @config is not known, which is all
+ * that the request is answered with; or NULL. Errors: USAGE (standard input is no such connection), INVALID (a request
+ * that makes no sense), @unsettled; a pull that failed is no error. */
+gboolean gp_serve_pull(const GpRunConfig *config, const GError *unsettled, GError **error);

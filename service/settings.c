@@ -13,8 +13,6 @@
 #include "service/child.h"
 #include "service/pull_report.h"
 
-#define PATIENCE_MS 3000 /* kata-agent allows six seconds for our socket to appear */
-
 /* ---- what it says */
 
 static char **string_list(json_t *array)
@@ -68,17 +66,22 @@ static gboolean read_settings(json_t *report, GpSettings *settings, GError **err
 
 /* ---- asking */
 
-/* What comes through @fd before its end, PATIENCE_MS and GP_LIMIT_PULL_REPORT. */
-static GBytes *read_answer(int fd)
+/* What comes through @fd before its end, as far as GP_LIMIT_PULL_REPORT. Errors: CANCELLED. */
+static GBytes *read_answer(int fd, guint patience_ms, GError **error)
 {
     g_autoptr(GByteArray) answer = g_byte_array_new();
-    gint64 end = g_get_monotonic_time() + (gint64) PATIENCE_MS * 1000;
+    gint64 end = g_get_monotonic_time() + (gint64) patience_ms * 1000;
     while (answer->len < GP_LIMIT_PULL_REPORT) {
         struct pollfd wait = {.fd = fd, .events = POLLIN};
         gint64 left = (end - g_get_monotonic_time()) / 1000;
         guint8 chunk[4096];
-        if (left <= 0 || poll(&wait, 1, (int) left) <= 0)
-            break;
+        if (left <= 0) {
+            g_set_error(error, GP_ERROR, GP_ERROR_CANCELLED,
+                "guest-pull config show does not answer within %.1f seconds", patience_ms / 1000.0);
+            return NULL;
+        }
+        if (poll(&wait, 1, (int) left) <= 0)
+            continue;
         ssize_t got = read(fd, chunk, sizeof chunk);
         if (got <= 0)
             break;
@@ -88,7 +91,7 @@ static GBytes *read_answer(int fd)
 }
 
 /* Runs it to its end; the wait status and what it said. */
-static GBytes *run(const char *program, const char *config, int *wait_status, GError **error)
+static GBytes *run(const char *program, const char *config, guint patience_ms, int *wait_status, GError **error)
 {
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) < 0) {
@@ -105,18 +108,20 @@ static GBytes *run(const char *program, const char *config, int *wait_status, GE
     if (!gp_child_spawn(&start, &child, error))
         return NULL;
     gp_close_fd(&write_fd);
-    GBytes *answer = read_answer(read_fd);
+    GBytes *answer = read_answer(read_fd, patience_ms, error);
     /* Who has closed its output is about to end; who has not, is not waited for. */
     struct pollfd ended = {.fd = child.pidfd, .events = POLLIN};
-    (void) poll(&ended, 1, 1000);
+    if (answer)
+        (void) poll(&ended, 1, 1000);
     *wait_status = gp_child_reap(&child);
     return answer;
 }
 
-gboolean gp_settings_ask(const char *program, const char *config, GpSettings *settings, GError **error)
+gboolean gp_settings_ask(
+    const char *program, const char *config, guint patience_ms, GpSettings *settings, GError **error)
 {
     int wait_status = 0;
-    g_autoptr(GBytes) answer = run(program, config, &wait_status, error);
+    g_autoptr(GBytes) answer = run(program, config, patience_ms, &wait_status, error);
     if (!answer)
         return FALSE;
     g_autoptr(json_t) report = gp_pull_report_parse(answer, wait_status, error);

@@ -11,7 +11,9 @@ typedef struct {
     gboolean eager;      /* volume.eager */
 } GpSettings;
 
-/* Asks @program for the settings of @config (NULL: of the puller's default file). Errors: the puller's own (USAGE with
- * the file and the key), NOT_FOUND, INTERNAL (no answer within three seconds, or one that makes no sense). */
-gboolean gp_settings_ask(const char *program, const char *config, GpSettings *settings, GError **error);
+/* Asks @program for the settings of @config (NULL: of the puller's default file), for at most @patience_ms. Errors: the
+ * puller's own (USAGE with the file and the key), NOT_FOUND, CANCELLED (no answer in time), INTERNAL (one that makes no
+ * sense). Then nothing is known, and no pull may start: the configuration may be narrower than the defaults. */
+gboolean gp_settings_ask(
+    const char *program, const char *config, guint patience_ms, GpSettings *settings, GError **error);
 void gp_settings_clear(GpSettings *settings);

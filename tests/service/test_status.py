@@ -107,6 +107,29 @@ def test_a_configuration_that_makes_no_sense_is_loud_but_the_relay_works(service
     service.start(environment={"FAKE_CONFIG": text or "x", "FAKE_CONFIG_STATUS": str(status)})
     assert words in service.log_text()
     assert service.call("api.SealedSecretService", "UnsealSecret", b"sealed.abc")["code"] == 0
+    refused = service.pull("example.com/ok", service.bundle())
+    assert refused["code"] != 0 and "the configuration: " in refused["message"] and words in refused["message"]
+
+
+@pytest.mark.quick
+@BOTH_WAYS
+def test_no_pull_starts_before_the_configuration_is_known(service):
+    """It may be narrower than the defaults. Who cannot be asked now may be asked later: the agent never starts us again."""
+    answer = service.directory / "answer"
+    answer.write_text("sleep 100\n")
+    service.start_hub()
+    service.start(roots=False, environment={"FAKE_CONFIG_SCRIPT": str(answer)})
+    assert "guest-pull config show does not answer within 3.0 seconds" in service.log_text()
+    assert service.call("api.SealedSecretService", "UnsealSecret", b"sealed.abc")["code"] == 0
+    bundle = service.bundle()
+    refused = service.pull("example.com/ok", bundle)
+    assert refused["code"] != 0 and not (bundle / "rootfs").exists()
+    assert "the configuration: guest-pull config show does not answer within 3.0 seconds (cancelled)" in refused["message"]
+    answer.write_text("""echo '{"error":{"code":"usage","message":"cdh.toml: odd"}}'; exit 2\n""")
+    assert "the configuration: cdh.toml: odd (usage)" in service.pull("example.com/ok", bundle)["message"]
+    answer.write_text(f"echo '{settings(bundle_roots=[str(service.bundles)], timeout=1)}'\n")
+    assert service.pull("example.com/ok", bundle)["code"] == 0
+    assert "not done within 1.0 seconds" in service.pull("example.com/hang", service.bundle("c2"))["message"]
 
 
 def test_status_answers_while_many_ask(service):
