@@ -5,6 +5,8 @@
  *   MAJOR:MINOR:INODE (of the store's directory)
  *   MAJOR:MINOR (the overlay's device, as in /proc/self/mountinfo)
  *   /the/bundle (to the end of the file)
+ *
+ * "guest-pull-mount 1" is the same without the store: a program that was replaced by this one may have left containers.
  */
 #include "storage/mounts.h"
 
@@ -24,6 +26,7 @@
 #include "storage/mount_api.h"
 
 #define FIRST_LINE "guest-pull-mount 2"
+#define OLD_FIRST_LINE "guest-pull-mount 1"
 #define MANY_RECORDS 32
 #define MAX_RECORD (8 * GP_KIB)
 #define MAX_MOUNTINFO (64 * GP_MIB)
@@ -32,7 +35,7 @@
 typedef struct {
     char *name; /* of the file */
     GpDigest manifest;
-    char *store;
+    char *store; /* NULL: not known, it may be any */
     char *device;
     char *bundle;
 } Record;
@@ -158,19 +161,22 @@ static int open_records(const char *runtime_dir, GError **error)
 static Record *parse_record(const char *name, GBytes *bytes)
 {
     g_autofree char *text = text_of(bytes);
-    g_auto(GStrv) lines = g_strsplit(text, "\n", 5);
+    gboolean old = g_str_has_prefix(text, OLD_FIRST_LINE "\n");
+    guint n = old ? 4 : 5;
+    g_auto(GStrv) lines = g_strsplit(text, "\n", (int) n);
     GpDigest manifest;
-    if (g_strv_length(lines) != 5 || !g_str_equal(lines[0], FIRST_LINE) || !gp_digest_parse(lines[1], &manifest, NULL))
+    if (g_strv_length(lines) != n || !g_str_equal(lines[0], old ? OLD_FIRST_LINE : FIRST_LINE) ||
+        !gp_digest_parse(lines[1], &manifest, NULL))
         return NULL;
-    g_autofree char *expected = record_name(lines[4]);
+    g_autofree char *expected = record_name(lines[n - 1]);
     if (!g_str_equal(expected, name))
         return NULL;
     Record *record = g_new0(Record, 1);
     record->name = g_strdup(name);
     record->manifest = manifest;
-    record->store = g_strdup(lines[2]);
-    record->device = g_strdup(lines[3]);
-    record->bundle = g_strdup(lines[4]);
+    record->store = old ? NULL : g_strdup(lines[2]);
+    record->device = g_strdup(lines[n - 2]);
+    record->bundle = g_strdup(lines[n - 1]);
     return record;
 }
 
@@ -311,7 +317,7 @@ GPtrArray *gp_mounts_using(const char *runtime_dir, GpMountsOf of, GError **erro
             if (!drop_record(records, record->name, error))
                 return NULL;
         } else if ((!of.manifest || gp_digest_equal(&record->manifest, of.manifest)) &&
-                   (!store || g_str_equal(record->store, store))) {
+                   (!store || !record->store || g_str_equal(record->store, store))) {
             g_ptr_array_add(bundles, g_strdup(record->bundle));
         }
     }

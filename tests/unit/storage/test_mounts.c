@@ -128,7 +128,14 @@ static void test_two_stores(Fixture *f, gconstpointer data)
     assert_using_of(f, gp_store_fd(other), "image 1", "");
     assert_using_of(f, gp_store_fd(other), NULL, "");
     assert_using(f, "image 1", "a");
+    /* What an older program recorded may be of any store. */
+    shell(f->directory, "sed -i '1s/2$/1/; 3d' run/mounts/*");
+    assert_using_of(f, gp_store_fd(f->store), "image 1", "a");
+    assert_using_of(f, gp_store_fd(other), "image 1", "a");
+    assert_using_of(f, gp_store_fd(other), "image 2", "");
     unmount_bundle(bundle);
+    assert_using(f, NULL, "");
+    g_assert_cmpuint(count_records(f), ==, 0);
 }
 
 static void test_relative_and_absolute(Fixture *f, gconstpointer data)
@@ -197,7 +204,9 @@ static void test_no_overlay(Fixture *f, gconstpointer data)
 static const char *const damages[] = {
     ": > run/mounts/$r",
     "echo nonsense > run/mounts/$r",
+    "sed -i '1s/2$/3/' run/mounts/$r",
     "sed -i '1s/2$/1/' run/mounts/$r",
+    "sed -i 3d run/mounts/$r",
     "sed -i '2s/sha256/md5/' run/mounts/$r",
     "sed -i '5s/$/x/' run/mounts/$r",
     "mv run/mounts/$r run/mounts/x$r",
