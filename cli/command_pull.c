@@ -118,7 +118,7 @@ static void print_warnings(json_t *warnings)
     json_t *text;
     json_array_foreach(warnings, i, text)
     {
-        fprintf(stderr, "guest-pull: warning: %s\n", json_string_value(text));
+        gp_print_warning(json_string_value(text));
     }
 }
 

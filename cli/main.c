@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/worker.h"
 #include "cli/command.h"
 #include "cli/commands.h"
@@ -11,7 +12,7 @@
 
 typedef struct {
     char *config, *policy, *registries, *registries_d, *authfile, *store, *platform, *cert_dir, *decryption_key, *as,
-        *bundle, *rw_size, *identity, *older_than, *until_free;
+        *bundle, *rw_size, *identity, *older_than, *until_free, *log_format;
     char **plain_http;
     gboolean json, quiet, verbose, allow_unencrypted, receipts, quarantine, discard, version;
     int timeout, max_parallel;
@@ -21,7 +22,8 @@ typedef struct {
 static void arguments_clear(Arguments *a)
 {
     char *const strings[] = {a->config, a->policy, a->registries, a->registries_d, a->authfile, a->store, a->platform,
-        a->cert_dir, a->decryption_key, a->as, a->bundle, a->rw_size, a->identity, a->older_than, a->until_free};
+        a->cert_dir, a->decryption_key, a->as, a->bundle, a->rw_size, a->identity, a->older_than, a->until_free,
+        a->log_format};
     for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_strfreev(a->plain_http);
@@ -70,6 +72,7 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **error)
         {"discard", 0, 0, G_OPTION_ARG_NONE, &a->discard, "volume open: make a persistent volume anew", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &a->json, "one JSON object on standard output", NULL},
         {"quiet", 'q', 0, G_OPTION_ARG_NONE, &a->quiet, "no progress", NULL},
+        {"log-format", 0, 0, G_OPTION_ARG_STRING, &a->log_format, "text, json or journald", "FORMAT"},
         {"verbose", 'v', 0, G_OPTION_ARG_NONE, &a->verbose, "say what is done", NULL},
         {"version", 0, 0, G_OPTION_ARG_NONE, &a->version, "print the version", NULL},
         {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->words, NULL, NULL},
@@ -133,17 +136,6 @@ static gboolean apply_numbers(Arguments *a, GpContext *context, GError **error)
     return TRUE;
 }
 
-/* Whoever starts us names the request; only a plain word is taken into receipts. */
-static char *request_id(void)
-{
-    const char *id = g_getenv("GUEST_PULL_REQUEST_ID");
-    gsize length = id ? strlen(id) : 0;
-    for (const char *p = id; p && *p; p++)
-        if (!g_ascii_isalnum(*p) && !strchr("-._", *p))
-            return NULL;
-    return length > 0 && length <= 64 ? g_strdup(id) : NULL;
-}
-
 static gboolean apply(Arguments *a, GpContext *context, GError **error)
 {
     GpPullOptions *options = context->pull;
@@ -167,7 +159,7 @@ static gboolean apply(Arguments *a, GpContext *context, GError **error)
     options->allow_unencrypted_store = options->allow_unencrypted_store || a->allow_unencrypted;
     note(context, a->allow_unencrypted, "allow_unencrypted_store", "--allow-unencrypted-store");
     options->verbose = a->verbose;
-    options->request_id = request_id();
+    options->request_id = g_strdup(gp_request_id());
     context->identity = a->identity;
     context->older_than = a->older_than;
     context->until_free = a->until_free;
@@ -244,7 +236,9 @@ int main(int argc, char **argv)
     /* A failure to parse is reported as JSON too if that was asked for anywhere. */
     for (int i = 1; i < argc; i++)
         context.json = context.json || g_str_equal(argv[i], "--json");
-    if (!parse(argc, argv, &arguments, &error) || !dispatch(&arguments, &context, &status, &error)) {
+    if (!parse(argc, argv, &arguments, &error) ||
+        !gp_log_open("guest-pull", arguments.log_format ? arguments.log_format : "text", arguments.verbose, &error) ||
+        !dispatch(&arguments, &context, &status, &error)) {
         if (error)
             status = gp_report_error(error, context.json, NULL);
     }

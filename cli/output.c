@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/log.h"
 
 #define MAX_REQUEST_ID 64
 
@@ -52,6 +53,14 @@ const char *gp_request_id(void)
     return length > 0 && length <= MAX_REQUEST_ID ? id : NULL;
 }
 
+void gp_print_warning(const char *text)
+{
+    if (gp_log_format() != GP_LOG_TEXT)
+        gp_log(G_LOG_LEVEL_WARNING, gp_request_id(), "%s", text);
+    else
+        (void) fprintf(stderr, "guest-pull: warning: %s\n", text);
+}
+
 int gp_report_error(const GError *error, gboolean json, json_t *extra)
 {
     const GpErrorInfo *info = gp_error_info((int) gp_error_code(error));
@@ -69,6 +78,9 @@ int gp_report_error(const GError *error, gboolean json, json_t *extra)
         if (request)
             json_object_set_new(report, "requestId", json_string(request));
         gp_print_json(report);
+    } else if (gp_log_format() != GP_LOG_TEXT) {
+        json_decref(extra);
+        gp_log(G_LOG_LEVEL_CRITICAL, request, "%s%s%s", message, hint ? "; " : "", hint ? hint : "");
     } else {
         json_decref(extra);
         (void) fprintf(

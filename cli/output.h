@@ -21,9 +21,13 @@ void gp_print(const char *format, ...) G_GNUC_PRINTF(1, 2);
 const char *gp_request_id(void);
 
 /* Reports a failure: with @json {"error":{"code","message","retryable","detail"}} on standard output, for people
- * "guest-pull: message" and the hint on standard error. @extra (may be NULL, consumed) is merged into the JSON object
- * beside "error". Either way with the request's id, if there is one. Returns the exit status. */
+ * "guest-pull: message" and the hint on standard error, in the form that --log-format names. @extra (may be NULL,
+ * consumed) is merged into the JSON object beside "error". Either way with the request's id, if there is one. Returns
+ * the exit status. */
 int gp_report_error(const GError *error, gboolean json, json_t *extra);
+
+/* A line on standard error that is no failure. */
+void gp_print_warning(const char *text);
 
 /* "12.3 MB"; owned by the caller. */
 char *gp_format_bytes(guint64 bytes);

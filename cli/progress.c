@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "cli/output.h"
 #include "puller/layers.h"
 
@@ -71,6 +72,18 @@ static void draw_terminal(GpProgress *progress, const GpPullStatus *status)
     progress->drawn = shown + 1;
 }
 
+static void G_GNUC_PRINTF(1, 2) print_line(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    g_autofree char *line = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    if (gp_log_format() != GP_LOG_TEXT)
+        gp_log(G_LOG_LEVEL_INFO, gp_request_id(), "%s", line);
+    else
+        (void) fprintf(stderr, "%s\n", line);
+}
+
 static void draw_plain(GpProgress *progress, const GpPullStatus *status)
 {
     for (guint i = 0; i < status->layers->len; i++) {
@@ -82,10 +95,10 @@ static void draw_plain(GpProgress *progress, const GpPullStatus *status)
             continue;
         *before = layer->state;
         g_autofree char *size = gp_format_bytes(layer->size);
-        (void) fprintf(stderr, "layer %s %s (%s)\n", layer->digest, state_word(layer->state), size);
+        print_line("layer %s %s (%s)", layer->digest, state_word(layer->state), size);
     }
     if (progress->announced != status->state)
-        (void) fprintf(stderr, "%s\n", gp_pull_state_name(status->state));
+        print_line("%s", gp_pull_state_name(status->state));
     progress->announced = status->state;
 }
 
@@ -168,7 +181,7 @@ GpProgress *gp_progress_start(GpPull *pull, gboolean quiet)
     progress->pull = pull;
     progress->quiet = quiet;
     progress->channel = channel;
-    progress->terminal = isatty(STDERR_FILENO);
+    progress->terminal = gp_log_format() == GP_LOG_TEXT && isatty(STDERR_FILENO);
     progress->reported = g_array_new(FALSE, TRUE, sizeof(int));
     g_mutex_init(&progress->lock);
     g_cond_init(&progress->wake);

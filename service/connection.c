@@ -4,7 +4,7 @@
 #include "base/limits.h"
 #include "service/channel.h"
 #include "service/image.pb-c.h"
-#include "service/log.h"
+#include "base/log.h"
 #include "service/pull_report.h"
 #include "service/relay.h"
 

@@ -5,7 +5,7 @@
 #include <sys/wait.h>
 
 #include "service/child.h"
-#include "service/log.h"
+#include "base/log.h"
 
 static gboolean on_end(gint fd, GIOCondition condition, gpointer user_data)
 {

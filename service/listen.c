@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
-#include "service/log.h"
+#include "base/log.h"
 
 #define FIRST_INHERITED 3
 #define BACKLOG 64

@@ -17,7 +17,7 @@
 #include "service/eager.h"
 #include "service/bundle_dir.h"
 #include "service/listen.h"
-#include "service/log.h"
+#include "base/log.h"
 #include "service/pulls.h"
 #include "service/serve_pull.h"
 #include "service/server.h"
@@ -374,7 +374,8 @@ int main(int argc, char **argv)
         apply_name(&options, name);
     if (!error && options.version) {
         puts("guest-pulld " GP_VERSION);
-    } else if (!error && check_options(&options, &error) && gp_log_open(options.log_format, options.verbose, &error)) {
+    } else if (!error && check_options(&options, &error) &&
+               gp_log_open("guest-pulld", options.log_format, options.verbose, &error)) {
         if (options.serve_pull)
             (void) serve_pull(&options, &error);
         else if (open_service(&service, &error))

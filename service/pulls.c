@@ -4,7 +4,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "service/bundle_dir.h"
-#include "service/log.h"
+#include "base/log.h"
 #include "service/pull_report.h"
 
 /* For all pulls to end when the service does: their grace, and a unit's own way out. */

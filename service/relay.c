@@ -9,7 +9,7 @@
 #include "base/io.h"
 #include "base/limits.h"
 #include "service/channel.h"
-#include "service/log.h"
+#include "base/log.h"
 
 #define RETRY_MS 50
 

@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "service/child.h"
-#include "service/log.h"
+#include "base/log.h"
 #include "service/pull_progress.h"
 #include "service/pull_report.h"
 #include "service/run_private.h"

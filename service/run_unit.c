@@ -10,7 +10,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/limits.h"
-#include "service/log.h"
+#include "base/log.h"
 #include "service/pull_progress.h"
 #include "service/run_private.h"
 #include "service/unit_protocol.h"

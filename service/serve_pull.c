@@ -13,7 +13,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/limits.h"
-#include "service/log.h"
+#include "base/log.h"
 #include "service/unit_protocol.h"
 
 #define REQUEST_MS 10000

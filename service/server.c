@@ -6,7 +6,7 @@
 #include "base/limits.h"
 #include "service/connection.h"
 #include "service/listen.h"
-#include "service/log.h"
+#include "base/log.h"
 
 #define ACCEPTS_PER_TURN 8
 

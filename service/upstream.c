@@ -11,7 +11,7 @@
 #include "base/io.h"
 #include "base/limits.h"
 #include "service/child.h"
-#include "service/log.h"
+#include "base/log.h"
 #include "service/toml_edit.h"
 
 #define FIRST_PAUSE_MS 100

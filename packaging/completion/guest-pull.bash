@@ -3,7 +3,7 @@
 # Those with "=" take a value.
 _guest_pull_options=(--config= --policy= --bundle= --as= --identity= --registries= --registries-d= --authfile= --store= --platform= --plain-http=
     --decryption-key= --cert-dir= --rw-size= --timeout= --max-parallel= --allow-unencrypted-store --older-than= --until-free= --quarantine --receipts
-    --discard --json --quiet --verbose --version --help)
+    --discard --json --quiet --log-format= --verbose --version --help)
 _guest_pull_sigstore_options=(--bundle= --certificate-identity= --certificate-oidc-issuer= --key= --trusted-root= --staging --json --help)
 _guest_pulld_options=(--config= --listen= --upstream= --exec-upstream= --status= --guest-pull= --bundle-root= --pull-socket=
     --puller-option= --max-parallel= --timeout= --log-format= --verbose --version --help)

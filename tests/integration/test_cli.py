@@ -50,6 +50,34 @@ def test_help_fits_a_screen_and_names_every_command():
         assert f"  {command} " in text, command
 
 
+def test_json_log_has_one_object_a_line(pulled, work, registry):
+    _, name = pulled
+    guest_pull("umount", work.bundle)
+    options = [*work.options(policy=work / "policy.json", registry=registry), "--store", work.store, "--bundle", work.bundle,
+               "--allow-unencrypted-store", "--log-format=json"]
+    options.remove("--json")
+    done = guest_pull("pull", name, *options, env={"GUEST_PULL_REQUEST_ID": "r-1"})
+    assert done.stdout.startswith("sha256:")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert all(line["program"] == "guest-pull" and line["level"] == "info" and line["request"] == "r-1" for line in lines)
+    assert any(line["message"].startswith("layer ") for line in lines), lines
+    guest_pull("umount", work.bundle)
+    # A failure, with its hint; with --json it stays on standard output alone.
+    (work / "policy.json").write_text('{"default":[{"type":"reject"}]}')
+    refused = guest_pull("pull", name, *options, check=POLICY)
+    (line,) = [line for line in map(json.loads, refused.stderr.splitlines()) if line["level"] == "error"]
+    assert "denied by policy" in line["message"] and "\n" not in line["message"] and "request" not in line
+    refused = guest_pull("pull", name, "--json", "--quiet", *options, check=POLICY)
+    assert refused.stderr == "" and refused.error["code"] == "policy"
+    quiet = guest_pull("pull", name, "--quiet", *options, check=POLICY)
+    assert len(quiet.stderr.splitlines()) == 1 and json.loads(quiet.stderr)["level"] == "error"
+
+
+def test_log_format_is_one_that_there_is():
+    refused = guest_pull("images", "--log-format", "xml\x1b[1m", check=USAGE)
+    assert "--log-format xml" in refused.stderr and "not one of text, json, journald" in refused.stderr and "\x1b" not in refused.stderr
+
+
 def test_version():
     assert guest_pull("--version").stdout.startswith("guest-pull 0.")
 
