@@ -80,7 +80,7 @@ def test_a_local_image_or_an_option_is_only_ever_a_reference(service, image):
 def test_a_missing_puller_is_an_error_of_the_request(service):
     service.start(program="/nonexistent/guest-pull")
     answer = service.pull("example.com/ok", service.bundle())
-    assert answer["code"] == 13
+    assert answer["code"] == 5
     assert "starting /nonexistent/guest-pull: no such program (not-found)" in answer["message"]
     assert service.process.poll() is None
 
