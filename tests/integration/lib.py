@@ -30,6 +30,8 @@ from signing import *  # noqa: E402,F401,F403
 
 BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build")).resolve()
 GUEST_PULL = BUILD / "bin" / "guest-pull"
+# Built by make check-asan: then the memory, the system calls and the tracer of the sanitizers are there too.
+ASAN = b"__asan_init" in (BUILD / "lib/base.a").read_bytes()
 
 # Exit statuses of guest-pull (design contract of the command line).
 OK, INTERNAL, USAGE, POLICY, SIGNATURE, DIGEST, AUTH, NOT_FOUND, NETWORK, INVALID, LIMIT, SPACE, UNSUPPORTED, KEY, SANDBOX, CANCELLED = \

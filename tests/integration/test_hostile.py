@@ -106,7 +106,8 @@ def test_system_calls_stay_in_the_store(place):
     for name in traced:
         archive, status, _, how = HOSTILE[name]
         log = place / "trace"
-        result, bundle = pull_hostile(place, "traced " + name, archive, how, ("strace", "-f", "-y", "-s", "5000", "-e", f"trace={CHANGES}", "-o", log))
+        result, bundle = pull_hostile(place, "traced " + name, archive, how, ("strace", "-f", "-y", "-s", "5000", "-e", f"trace={CHANGES}", "-o", log),
+                                      {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})  # no two tracers at once
         assert result.status == status, result
         paths = changed_paths(log.read_text(errors="replace"))
         seen += len(paths)
@@ -227,7 +228,7 @@ def test_ten_million_empty_files(work, in_memory):
     result, memory = pull_measured(work, in_memory, (work / "flood").read_bytes(), "zstd",
                                    "" if EVERYTHING else f"[guest_pull.limits]\nlayer_entries = {limit}\n")
     assert result.status == lib.LIMIT and f"more than {limit} entries" in result.message, result
-    assert memory < BASE + limit * PER_ENTRY, memory
+    assert lib.ASAN or memory < BASE + limit * PER_ENTRY, memory
     assert os.listdir(in_memory / "staging") == [] == os.listdir(in_memory / "layers")
     print(f"{total} empty files: refused behind {limit}, the puller had {memory >> 20} MiB")
 
@@ -240,7 +241,7 @@ def test_one_name_a_million_times(work, in_memory):
                                    "" if EVERYTHING else f"[guest_pull.limits]\nlayer_entries = {limit}\n")
     # Ten million of them compress so well that the ratio is what they meet first.
     assert result.status == lib.LIMIT and re.search(f"more than {limit} entries|decompression bomb", result.message), result
-    assert memory < BASE, memory
+    assert lib.ASAN or memory < BASE, memory
 
 
 KEPT = "link targets and extended attributes"
@@ -262,4 +263,4 @@ def test_flood_in_flat_memory(work, in_memory, name):
     result, memory = pull_measured(work, in_memory, hostile_tars.zstd(archive), "zstd", "")
     # The image's diffID is that of nothing: an archive that is accepted fails by it, behind its last byte.
     assert result.status == status and reason in result.message, result
-    assert memory < BASE + (80 << 20 if reason == KEPT else count * PER_ENTRY), memory
+    assert lib.ASAN or memory < BASE + (80 << 20 if reason == KEPT else count * PER_ENTRY), memory

@@ -13,9 +13,8 @@ import pytest
 
 import lib
 from hostile_registry import CASES, SIZE, World
-from lib import OK, FakeRegistry, File, GUEST_PULL, Image, Layer, Result, mounts_below, unmount_below, write_policy
+from lib import ASAN, OK, FakeRegistry, File, GUEST_PULL, Image, Layer, Result, mounts_below, unmount_below, write_policy
 
-ASAN = b"__asan_init" in (lib.BUILD / "lib/base.a").read_bytes()
 AT_ONCE = 12  # most of the time is spent waiting
 MEMORY = 64 * 1024  # KiB
 

@@ -23,7 +23,6 @@ import lib
 
 LIARS = pathlib.Path(__file__).parent / "liars"
 WORKERS = lib.BUILD / "libexec" / "guest-pull"
-ASAN = b"__asan_init" in (lib.BUILD / "lib/base.a").read_bytes()
 
 # ---- what every refused pull must leave as it was
 

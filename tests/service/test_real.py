@@ -148,9 +148,13 @@ def test_kill_9_of_real_pullers_leaves_a_good_store(service, work, registry):
     images = [lib.Image([*layers, lib.Layer([lib.File("own", str(i))])]).push(registry, work.repository(), f"v{i}")
               for i in range(12)]
     real = Real(service, work, registry, policy_for(work, registry, {"type": "insecureAcceptAnything"}))
+    policy = work / "policy.json"
+    start = time.monotonic()
+    work.pull(images[0], store=work / "timed", bundle=work.new_bundle("timed"), policy=policy, registry=registry)
+    whole = time.monotonic() - start
     for i, image in enumerate(images):
         client = service.peer_start("pull", image, service.bundle(f"k{i}"))
-        time.sleep(0.01 + 0.01 * i)
+        time.sleep(whole * (i + 1) / 8)  # from the first steps to behind the end
         for pull in service.status()["pulls"]["inFlight"]:
             if pull["pid"]:
                 try:
