@@ -1,6 +1,7 @@
 #include "base/frame.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -139,4 +140,18 @@ gboolean gp_frame_write(int fd, guint32 type, const void *payload, gsize length,
         done = HEADER_SIZE;
     }
     return gp_write_all(fd, (const guint8 *) payload + (done - HEADER_SIZE), total - done, error);
+}
+
+gboolean gp_frame_write_whole(int fd, guint32 type, const void *payload, gsize length)
+{
+    g_return_val_if_fail(type != 0 && length <= PIPE_BUF - HEADER_SIZE, FALSE);
+    guint8 frame[PIPE_BUF];
+    put_u32(frame, type);
+    put_u32(frame + 4, (guint32) length);
+    memcpy(frame + HEADER_SIZE, payload, length);
+    ssize_t sent;
+    do
+        sent = write(fd, frame, HEADER_SIZE + length);
+    while (sent < 0 && errno == EINTR);
+    return sent == (ssize_t) (HEADER_SIZE + length);
 }

@@ -21,3 +21,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpFrameReader, gp_frame_reader_free)
 /* Writes one frame completely. @length at most G_MAXUINT32, @type not 0. Errors: INTERNAL (EPIPE too: the reader is
  * gone). */
 gboolean gp_frame_write(int fd, guint32 type, const void *payload, gsize length, GError **error);
+
+/* The same of at most PIPE_BUF bytes, header included, into a non-blocking pipe: all of it at once, or FALSE and
+ * nothing. */
+gboolean gp_frame_write_whole(int fd, guint32 type, const void *payload, gsize length);

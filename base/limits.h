@@ -77,6 +77,9 @@
 #define GP_LIMIT_FRAME_ENTRY (256 * GP_KIB)
 #define GP_LIMIT_FETCH_REQUEST (64 * GP_KIB)
 #define GP_LIMIT_FETCH_REPLY (64 * GP_KIB)
+#define GP_LIMIT_EXCHANGES 16          /* of one request that the fetch worker tells the puller about */
+#define GP_LIMIT_EXCHANGE (2 * GP_KIB) /* what it says of one: less than a pipe takes at once */
+#define GP_LIMIT_REQUEST_LOG 256       /* rows of a report: the first ones and the last ones */
 #define GP_LIMIT_HTTP_HEADERS (256 * GP_KIB)
 #define GP_LIMIT_REDIRECTS 10
 
@@ -84,7 +87,7 @@
 #define GP_DEFAULT_TIMEOUT 1200 /* kata's agent.image_pull_timeout */
 #define GP_LIMIT_CONNECT_TIMEOUT 10
 #define GP_LIMIT_GPG_TIMEOUT 20
-#define GP_LIMIT_CLOCK_SKEW 300 /* how far in the future a GPG signature may be dated */
+#define GP_LIMIT_CLOCK_SKEW 300  /* how far in the future a GPG signature may be dated */
 #define GP_DEFAULT_PARALLEL 4
 #define GP_LIMIT_PARALLEL 32
 

@@ -139,7 +139,8 @@ static gboolean run_pull(GpContext *context, int *status, GError **error)
     if (!context->json && !context->quiet)
         print_warnings(warnings);
     if (!ok) {
-        json_t *extra = context->json ? json_pack("{s:O}", "warnings", warnings) : NULL;
+        json_t *extra =
+            context->json ? json_pack("{s:O, s:o}", "warnings", warnings, "timings", gp_pull_timings(pull)) : NULL;
         if (context->json && verdict)
             json_object_set_new(extra, "verdict", gp_verdict_to_json(verdict));
         else if (verdict && !context->pull->bundle && !context->quiet)

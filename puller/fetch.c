@@ -7,13 +7,13 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/frame.h"
 #include "base/io.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/worker.h"
-#include "puller/cancel.h"
 #include "puller/fetch_protocol.h"
+#include "puller/fetch_reply.h"
+#include "puller/request_log.h"
 
 #define START_TIMEOUT 30U /* seconds */
 #define READY_MAX 8192
@@ -22,18 +22,15 @@ struct _GpFetch {
     GpWorker *worker;
     int control;
     char **plain_http;
+    GpRequestLog *log;
 };
 
 struct _GpFetchBlob {
     int body;
-    int reply;
+    int reply; /* -1: it was read, or nothing was asked */
+    GpRequestLog *log;
+    GpAsked asked;
 };
-
-/* What the worker said about a request. */
-typedef struct {
-    guint64 bytes;
-    char *content_type, *next;
-} Reply;
 
 static gboolean is_listed(char *const *hosts, const char *host)
 {
@@ -62,15 +59,6 @@ static json_t *make_configuration(const GpFetchConfig *config)
     if (config->extra_roots)
         json_object_set_new(message, "extraRoots", json_string(config->extra_roots));
     return message;
-}
-
-static void set_worker_died(GError **error)
-{
-    if (gp_cancelled(error))
-        return;
-    g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX,
-        "the fetch worker died\nIf this happens again with the same registry, its answers make the worker break: "
-        "report it.");
 }
 
 /* Sends @message with the descriptors @fds (NULL: none) and wipes its text, which may hold a password. */
@@ -103,7 +91,7 @@ static gboolean send_message(int socket, const json_t *message, const int *fds, 
     if (!fits)
         g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "a request for the fetch worker is too large");
     else if (sent < 0)
-        set_worker_died(error);
+        gp_fetch_set_worker_died(error);
     return sent >= 0;
 }
 
@@ -159,6 +147,7 @@ GpFetch *gp_fetch_start(const GpFetchConfig *config, GError **error)
     }
     GP_AUTOFD int worker_end = pair[1];
     g_autoptr(GpFetch) fetch = g_new0(GpFetch, 1);
+    fetch->log = gp_request_log_new();
     fetch->control = pair[0];
     fetch->plain_http = g_strdupv(config->plain_http);
     fetch->worker = gp_worker_spawn(GP_FETCH_WORKER, NULL, &worker_end, 1, error);
@@ -178,8 +167,14 @@ void gp_fetch_free(GpFetch *fetch)
         return;
     gp_close_fd(&fetch->control);
     gp_worker_free(fetch->worker);
+    gp_request_log_free(fetch->log);
     g_strfreev(fetch->plain_http);
     g_free(fetch);
+}
+
+void gp_fetch_report(const GpFetch *fetch, json_t *timings)
+{
+    gp_request_log_report(fetch->log, timings);
 }
 
 /* ---- locations */
@@ -249,98 +244,55 @@ static gboolean make_pipe(int *reader, int *writer, GError **error)
     return TRUE;
 }
 
+/* @url without what could be a secret. */
+static char *bare_url(const char *url)
+{
+    g_autofree char *bare = g_strndup(url, strcspn(url, "?#"));
+    const char *authority = strstr(bare, "://");
+    const char *at = authority ? memchr(authority + 3, '@', strcspn(authority + 3, "/")) : NULL;
+    return at ? g_strdup_printf("%.*s://%s", (int) (authority - bare), bare, at + 1) : g_steal_pointer(&bare);
+}
+
+/* What @request asks for, as it may be shown. */
+static GpAsked describe(const json_t *request)
+{
+    const char *url = json_string_value(json_object_get(request, "url"));
+    if (url)
+        return (GpAsked){"url", bare_url(url), g_get_monotonic_time()};
+    const char *kind = json_string_value(json_object_get(request, "kind"));
+    const char *what = strcmp(kind, "manifest") == 0 ? "manifest" : strcmp(kind, "blob") == 0 ? "blob" : "referrers";
+    char *full = g_strdup_printf("%s://%s/v2/%s/%ss/%s", json_string_value(json_object_get(request, "scheme")),
+        json_string_value(json_object_get(request, "host")), json_string_value(json_object_get(request, "repository")),
+        what, json_string_value(json_object_get(request, "selector")));
+    return (GpAsked){what, full, g_get_monotonic_time()};
+}
+
 /* Sends @request; the reading ends of its two pipes are the result. */
 static GpFetchBlob *start_request(GpFetch *fetch, const json_t *request, gboolean large, GError **error)
 {
-    g_autoptr(GpFetchBlob) blob = g_new(GpFetchBlob, 1);
+    g_autoptr(GpFetchBlob) blob = g_new0(GpFetchBlob, 1);
     blob->body = blob->reply = -1;
+    blob->log = fetch->log;
+    blob->asked = describe(request);
+    GP_AUTOFD int reply = -1;
     GP_AUTOFD int body_writer = -1;
     GP_AUTOFD int reply_writer = -1;
-    if (!make_pipe(&blob->body, &body_writer, error) || !make_pipe(&blob->reply, &reply_writer, error))
+    if (!make_pipe(&blob->body, &body_writer, error) || !make_pipe(&reply, &reply_writer, error))
         return NULL;
     if (large)
         (void) fcntl(body_writer, F_SETPIPE_SZ, GP_FETCH_PIPE_SIZE); /* above a user's quota: the usual 64 KiB do */
     const int fds[2] = {body_writer, reply_writer};
     if (!send_message(fetch->control, request, fds, 2, error))
         return NULL;
+    blob->reply = gp_steal_fd(&reply);
     return g_steal_pointer(&blob);
 }
 
-/* The codes that a worker may report; the others are the puller's own to find. */
-static GpErrorCode permitted_code(const char *name)
+/* Reads the one reply of @transfer. */
+static gboolean read_reply(GpFetchBlob *transfer, GpFetchReply *reply, GError **error)
 {
-    GpErrorCode code;
-    if (!gp_error_code_from_name(name, &code))
-        return GP_ERROR_SANDBOX;
-    if (code == GP_ERROR_NETWORK || code == GP_ERROR_AUTH || code == GP_ERROR_NOT_FOUND || code == GP_ERROR_LIMIT ||
-        code == GP_ERROR_INVALID || code == GP_ERROR_UNSUPPORTED)
-        return code;
-    return GP_ERROR_SANDBOX;
-}
-
-static void set_reported(json_t *problem, GError **error)
-{
-    json_t *code, *message, *hint;
-    const GpJsonField fields[] = {{"code", GP_JSON_STRING, GP_JSON_MANDATORY, &code},
-        {"message", GP_JSON_STRING, GP_JSON_MANDATORY, &message}, {"hint", GP_JSON_STRING, GP_JSON_OPTIONAL, &hint},
-        {NULL}};
-    g_autoptr(GError) broken = NULL;
-    if (!gp_json_fields(problem, "$.error", fields, TRUE, &broken)) {
-        g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "the fetch worker broke its protocol: %s", broken->message);
-        return;
-    }
-    g_autofree char *text = gp_escape(json_string_value(message), -1, GP_FETCH_MESSAGE_MAX);
-    g_autofree char *more = hint ? gp_escape(json_string_value(hint), -1, GP_FETCH_MESSAGE_MAX) : NULL;
-    g_set_error(error, GP_ERROR, (gint) permitted_code(json_string_value(code)), "%s%s%s", text, more ? "\n" : "",
-        more ? more : "");
-}
-
-static gboolean parse_reply(const guint8 *payload, gsize length, Reply *reply, GError **error)
-{
-    json_t *status, *bytes, *content_type, *next, *problem;
-    const GpJsonField fields[] = {
-        {"status", GP_JSON_INTEGER, GP_JSON_MANDATORY, &status},
-        {"bytes", GP_JSON_INTEGER, GP_JSON_MANDATORY, &bytes},
-        {"contentType", GP_JSON_STRING, GP_JSON_OPTIONAL, &content_type},
-        {"next", GP_JSON_STRING, GP_JSON_OPTIONAL, &next},
-        {"error", GP_JSON_OBJECT, GP_JSON_OPTIONAL, &problem},
-        {NULL},
-    };
-    g_autoptr(GError) broken = NULL;
-    g_autoptr(json_t) answer = gp_json_parse(payload, length, GP_LIMIT_FETCH_REPLY, "reply", &broken);
-    if (!answer || !gp_json_fields(answer, "$", fields, TRUE, &broken) || json_integer_value(bytes) < 0) {
-        g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "the fetch worker broke its protocol: %s",
-            broken ? broken->message : "negative count");
-        return FALSE;
-    }
-    if (problem) {
-        set_reported(problem, error);
-        return FALSE;
-    }
-    reply->bytes = (guint64) json_integer_value(bytes);
-    reply->content_type = content_type ? g_strdup(json_string_value(content_type)) : NULL;
-    reply->next = next ? g_strdup(json_string_value(next)) : NULL;
-    return TRUE;
-}
-
-/* Reads the one frame of the reply pipe. */
-static gboolean read_reply(int fd, Reply *reply, GError **error)
-{
-    g_autoptr(GpFrameReader) reader = gp_frame_reader_new(fd, GP_LIMIT_FETCH_REPLY);
-    guint32 type;
-    const guint8 *payload;
-    gsize length;
-    g_autoptr(GError) broken = NULL;
-    if (!gp_frame_reader_next(reader, &type, &payload, &length, &broken) || type == 0) {
-        /* Half a frame and none are the same: it did not live to say it. */
-        set_worker_died(error);
-        return FALSE;
-    }
-    if (type != GP_FETCH_FRAME_REPLY) {
-        g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "the fetch worker broke its protocol: frame type %u", type);
-        return FALSE;
-    }
-    return parse_reply(payload, length, reply, error);
+    GP_AUTOFD int fd = gp_steal_fd(&transfer->reply);
+    return gp_fetch_reply_read(fd, transfer->log, &transfer->asked, reply, error);
 }
 
 /* A whole document of at most @max bytes. *@next may be NULL. */
@@ -354,11 +306,9 @@ static GBytes *run_request(GpFetch *fetch, const json_t *request, gsize max, con
     if (!body)
         return NULL;
     gp_close_fd(&transfer->body);
-    Reply reply = {0};
-    if (!read_reply(transfer->reply, &reply, error))
+    g_auto(GpFetchReply) reply = {0};
+    if (!read_reply(transfer, &reply, error))
         return NULL;
-    g_autofree char *type = reply.content_type;
-    g_autofree char *following = reply.next;
     if (reply.bytes != g_bytes_get_size(body)) {
         g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX,
             "the fetch worker broke its protocol: it speaks of %" G_GUINT64_FORMAT " bytes and sent %" G_GSIZE_FORMAT,
@@ -366,9 +316,9 @@ static GBytes *run_request(GpFetch *fetch, const json_t *request, gsize max, con
         return NULL;
     }
     if (content_type)
-        *content_type = g_steal_pointer(&type);
+        *content_type = g_steal_pointer(&reply.content_type);
     if (next)
-        *next = g_steal_pointer(&following);
+        *next = g_steal_pointer(&reply.next);
     return g_steal_pointer(&body);
 }
 
@@ -433,11 +383,8 @@ int gp_fetch_blob_fd(const GpFetchBlob *blob)
 gboolean gp_fetch_blob_finish(GpFetchBlob *blob, GError **error)
 {
     gp_close_fd(&blob->body);
-    Reply reply = {0};
-    gboolean ok = read_reply(blob->reply, &reply, error);
-    g_free(reply.content_type);
-    g_free(reply.next);
-    return ok;
+    g_auto(GpFetchReply) reply = {0};
+    return read_reply(blob, &reply, error);
 }
 
 void gp_fetch_blob_free(GpFetchBlob *blob)
@@ -445,6 +392,9 @@ void gp_fetch_blob_free(GpFetchBlob *blob)
     if (!blob)
         return;
     gp_close_fd(&blob->body);
+    if (blob->reply >= 0)
+        gp_fetch_reply_give_up(blob->reply, blob->log, &blob->asked);
     gp_close_fd(&blob->reply);
+    g_free(blob->asked.url);
     g_free(blob);
 }

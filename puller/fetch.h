@@ -3,6 +3,7 @@
 #pragma once
 
 #include <glib.h>
+#include <jansson.h>
 
 #include "base/digest.h"
 #include "policy/credentials.h"
@@ -24,6 +25,9 @@ typedef struct {
 GpFetch *gp_fetch_start(const GpFetchConfig *config, GError **error);
 void gp_fetch_free(GpFetch *fetch); /* ends the worker */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpFetch, gp_fetch_free)
+
+/* Adds to @timings the HTTP requests so far: see puller/request_log.h. */
+void gp_fetch_report(const GpFetch *fetch, json_t *timings);
 
 /* One repository at one place. */
 typedef struct {

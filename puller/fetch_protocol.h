@@ -15,11 +15,13 @@
  * optional) "size": exact bytes (blob)  or  "maxBytes": ceiling (others), "username","password" | "identityToken"}
  * (optional)
  *
- * The worker writes the body into the first pipe and closes it, then one frame of type GP_FETCH_FRAME_REPLY into the
- * second:
+ * The worker writes the body into the first pipe and closes it. Into the second go frames: at most GP_LIMIT_EXCHANGES
+ * of type GP_FETCH_FRAME_EXCHANGE, one whenever an HTTP exchange of the request is over (times in microseconds, "start"
+ * since the request came; never waiting for room in the pipe), and then one of type GP_FETCH_FRAME_REPLY:
  *
+ *   {"method","url": without query,"status": or 0,"bytes","start","took","token": of a token server,"error"?}
  *   {"status": last HTTP status or 0, "bytes": bytes delivered, "contentType"?, "next"?: query of the next page,
- *    "error"?: {"code","message","hint"?}}
+ *    "untold"?: exchanges without a frame, "error"?: {"code","message","hint"?}}
  *
  * Nothing is ever multiplexed, so several threads of the puller may ask at once. A reply pipe that ends empty means
  * that the worker died. The puller closes the body pipe to cancel.
@@ -33,6 +35,7 @@
 #define GP_FETCH_WORKER "guest-pull-fetch"
 #define GP_FETCH_CONTROL_FD 3
 #define GP_FETCH_FRAME_REPLY 1
+#define GP_FETCH_FRAME_EXCHANGE 2
 #define GP_FETCH_MESSAGE_MAX 2000 /* bytes of an error text */
 #define GP_FETCH_PIPE_SIZE (1 << 20)
 #define GP_FETCH_PAGE_MAX 2000 /* bytes of a page's query */

@@ -57,6 +57,9 @@ json_t *gp_pull_report(const GpPull *pull);
 /* What failed at one place and was made good at another: array of strings, new reference. In the report too. */
 json_t *gp_pull_warnings(const GpPull *pull);
 
+/* Seconds by state and in total, and the HTTP requests (puller/request_log.h); new reference. In the report too. */
+json_t *gp_pull_timings(const GpPull *pull);
+
 /* A look at a running pull, from any thread: one row a layer. */
 typedef struct {
     char digest[20]; /* the first digits, for people */

@@ -51,7 +51,7 @@ static json_t *report_layers(const GpPull *pull, Bytes *bytes)
     return layers;
 }
 
-static json_t *report_timings(const GpPull *pull)
+json_t *gp_pull_timings(const GpPull *pull)
 {
     json_t *timings = json_object();
     gint64 total = 0;
@@ -62,6 +62,8 @@ static json_t *report_timings(const GpPull *pull)
         total += pull->spent[state];
     }
     json_object_set_new(timings, "total", json_real((double) total / 1e6));
+    if (pull->fetch)
+        gp_fetch_report(pull->fetch, timings);
     return timings;
 }
 
@@ -97,7 +99,7 @@ json_t *gp_pull_report(const GpPull *pull)
         json_object_set_new(report, "measurement", json_string(pull->measurement));
     if (pull->receipt)
         json_object_set_new(report, "receipt", json_string(pull->receipt));
-    json_object_set_new(report, "timings", report_timings(pull));
+    json_object_set_new(report, "timings", gp_pull_timings(pull));
     json_object_set_new(report, "bytes",
         json_pack("{s:I, s:I, s:I, s:I}", "downloaded", (json_int_t) bytes.downloaded, "local",
             (json_int_t) bytes.local, "reused", (json_int_t) bytes.reused, "unpacked", (json_int_t) bytes.unpacked));

@@ -1,7 +1,6 @@
 #include "puller/worker_job.h"
 
 #include <sys/random.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/frame.h"
@@ -12,6 +11,7 @@
 #include "puller/worker_auth.h"
 #include "puller/worker_exchange.h"
 #include "puller/worker_header.h"
+#include "puller/worker_log.h"
 #include "puller/worker_reply.h"
 #include "puller/worker_request.h"
 #include "puller/worker_sink.h"
@@ -57,7 +57,9 @@ struct _GpJob {
     guint auth_rounds;
 
     GByteArray *body; /* everything that is no blob */
-    gboolean enough;  /* an answer that interests nobody was cut */
+    GpExchangeLog log;
+    gboolean told;   /* of the exchange */
+    gboolean enough; /* an answer that interests nobody was cut */
     guint tries;
     guint64 delivered_before; /* at the start of this try */
     gboolean no_ranges; /* the server refused to go on where the last answer ended: it must send all of it again */
@@ -70,12 +72,21 @@ static void start_exchange(GpJob *job);
 
 /* ---- the end */
 
+static void tell(GpJob *job, const char *problem)
+{
+    gp_exchange_log_tell(&job->log, job->exchange, job->phase == PHASE_TOKEN, problem);
+    job->told = TRUE;
+}
+
 static void finish(GpJob *job, const GError *error)
 {
+    if (job->exchange && !job->told)
+        tell(job, "broken off");
     gp_exchange_free(job->exchange, job->context->multi);
     job->exchange = NULL;
     gp_close_fd(&job->sink.fd);
-    gp_reply_write(job->reply_fd, job->status, job->sink.delivered, job->content_type, job->next_page, error);
+    gp_reply_write(
+        job->reply_fd, job->status, job->sink.delivered, job->content_type, job->next_page, job->log.untold, error);
     gp_close_fd(&job->reply_fd);
     job->phase = PHASE_DONE;
 }
@@ -232,7 +243,7 @@ static void start_exchange(GpJob *job)
     };
     g_byte_array_set_size(job->body, 0);
     gp_pipe_sink_restart(&job->sink, 0);
-    job->enough = job->paused = FALSE;
+    job->enough = job->paused = job->told = FALSE;
     job->exchange = gp_exchange_start(job->context->multi, job->context->tls, &request, &handler, job);
     if (!job->exchange)
         fail(job, GP_ERROR_INVALID, "the request cannot be made");
@@ -404,26 +415,10 @@ static void answer_done(GpJob *job)
         refuse_status(job);
 }
 
-static void write_log(const GpJob *job, CURLcode result)
-{
-    const GpExchange *exchange = job->exchange;
-    g_autofree char *url = gp_url_show(exchange->url);
-    g_autofree char *shown = gp_escape(url, -1, 500);
-    const char *request = g_getenv("GUEST_PULL_REQUEST_ID");
-    const char *method = NULL;
-    curl_off_t bytes = 0;
-    (void) curl_easy_getinfo(exchange->easy, CURLINFO_EFFECTIVE_METHOD, &method);
-    (void) curl_easy_getinfo(exchange->easy, CURLINFO_SIZE_DOWNLOAD_T, &bytes);
-    dprintf(STDERR_FILENO, "fetch: %s%s%s%s %s: %d, %" CURL_FORMAT_CURL_OFF_T " bytes, %" G_GINT64_FORMAT " ms%s%s\n",
-        request ? "[" : "", request ? request : "", request ? "] " : "", method ? method : "GET", shown,
-        exchange->answer.status, bytes, (g_get_monotonic_time() - exchange->started) / 1000,
-        result == CURLE_OK ? "" : ", ", result == CURLE_OK ? "" : curl_easy_strerror(result));
-}
-
 void gp_job_exchange_done(GpJob *job, CURLcode result)
 {
-    if (job->context->verbose)
-        write_log(job, result);
+    const GError *broken = job->exchange->error;
+    tell(job, broken ? broken->message : result == CURLE_OK || job->enough ? NULL : curl_easy_strerror(result));
     if (job->exchange->error) {
         g_autoptr(GError) error = g_steal_pointer(&job->exchange->error);
         fail_with(job, error);
@@ -513,6 +508,7 @@ GpJob *gp_job_new(GpWorkerContext *context, const char *message, gsize length, i
     GpJob *job = g_new0(GpJob, 1);
     job->context = context;
     job->reply_fd = reply_fd;
+    gp_exchange_log_init(&job->log, reply_fd, context->verbose);
     gp_pipe_sink_init(&job->sink, body_fd);
     job->deadline = g_get_monotonic_time() + (gint64) (context->timeout + GRACE_SECONDS) * G_USEC_PER_SEC;
     job->visited = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);

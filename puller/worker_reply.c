@@ -26,7 +26,8 @@ static json_t *as_object(const GError *error)
     return object;
 }
 
-void gp_reply_write(int fd, int status, guint64 bytes, const char *content_type, const char *next, const GError *error)
+void gp_reply_write(
+    int fd, int status, guint64 bytes, const char *content_type, const char *next, guint untold, const GError *error)
 {
     g_autoptr(json_t) reply = json_object();
     json_object_set_new(reply, "status", json_integer(status));
@@ -35,6 +36,8 @@ void gp_reply_write(int fd, int status, guint64 bytes, const char *content_type,
         json_object_set_new(reply, "contentType", as_string(content_type));
     if (next)
         json_object_set_new(reply, "next", as_string(next));
+    if (untold)
+        json_object_set_new(reply, "untold", json_integer(untold));
     if (error)
         json_object_set_new(reply, "error", as_object(error));
     g_autofree char *text = gp_json_to_text(reply, FALSE);

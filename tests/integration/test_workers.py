@@ -381,6 +381,11 @@ def test_fetch_worker_that_was_honest(scene, liar):
         scene.work.umount()
 
 
+def exchange(**changes) -> bytes:
+    """What the worker says of one HTTP exchange."""
+    return json.dumps({"method": "GET", "url": "https://a/b", "status": 200, "bytes": 1, "start": 0, "took": 0, "token": False, **changes}).encode()
+
+
 # what is false: (a change of the liar's answers, exit status, the reason in words); L: the liar
 FETCH_LIES = {
     "manifest of another image by tag": (lambda L: L.change("v1", other_image().manifest), SIGNATURE, "signature"),
@@ -417,6 +422,17 @@ FETCH_LIES = {
                                   "broke its protocol"),
     "reply too large": (lambda L: L.change(L.layer, reply=struct.pack("<II", 1, 1 << 30).hex()), SANDBOX, "fetch worker"),
     "half a reply": (lambda L: L.change(L.layer, reply=frame(1, b"{}").hex()[:-2]), SANDBOX, "fetch worker"),
+    **{f"exchange {name}": (lambda L, frames=frames: L.change(L.image.digest, reply=frames.hex()), SANDBOX, words) for name, (frames, words) in {
+        "of an unknown form": (frame(2, b"{}"), "exchange: .*method"),
+        "with a query": (frame(2, exchange(url="https://a/b?token=x")), "exchange: url"),
+        "with a user": (frame(2, exchange(url="https://me:pw@a/b")), "exchange: url"),
+        "of another scheme": (frame(2, exchange(url="file:///etc/passwd")), "exchange: url"),
+        "that is longer than the request": (frame(2, exchange(took=3600 * 10**6)), "exchange: a time"),
+        "before the request": (frame(2, exchange(start=-1)), "exchange: a time"),
+        "of an odd status": (frame(2, exchange(status=1000)), "exchange: status"),
+        "of an odd method": (frame(2, exchange(method="PWN")), "exchange: method"),
+        "too many": (17 * frame(2, exchange()), "frame type 2"),
+    }.items()},
     "failure that is none of its own": (lambda L: L.change(L.image.digest, reply=frame(
         1, b'{"status":0,"bytes":0,"error":{"code":"policy","message":"all is well"}}').hex()), SANDBOX, "all is well"),
     "failure with control characters": (lambda L: L.change(L.image.digest, reply=frame(
@@ -446,6 +462,19 @@ def test_fetch_worker_that_lies(scene, liar, name):
     options = ["--max-parallel", "1", *(["--timeout", "1"] if status == CANCELLED else [])]
     scene.refused(liar.name if "by tag" in name or "place" in name else liar.pinned, status, words, *options)
     assert time.monotonic() - started < 6
+
+
+def test_words_of_the_fetch_worker_in_the_report(scene, liar):
+    """They are escaped, cut, and marked as the worker's."""
+    said = exchange(url="https://a/\u202e" + "x" * 600, error="\x1b[2J\u202e", status=777)
+    size = len(liar.image.manifest)
+    liar.change(liar.image.digest, reply=(frame(2, said) + frame(1, b'{"status":200,"bytes":%d,"untold":3}' % size)).hex())
+    liar.install()
+    timings = scene.work.pull(liar.pinned, policy=scene.work / "policy.json", env=scene.env).json["timings"]
+    row = timings["requests"][0]  # the list of referrers is asked for by the same digest
+    assert row["by"] == "fetch worker" and row["status"] == 777 and row["error"] == "\\x1b[2J\\u{202e}"
+    assert row["url"].startswith("https://a/\\u{202e}xxx") and row["url"].endswith("…") and len(row["url"]) <= 410
+    assert timings["requestsLeftOut"] == 6
 
 
 @pytest.mark.parametrize("start, status, words", [

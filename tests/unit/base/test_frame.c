@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -70,10 +71,37 @@ static void broken_frames_end_the_conversation(void)
     }
 }
 
+static void whole_frames_never_wait(void)
+{
+    int fds[2];
+    g_assert_cmpint(pipe2(fds, O_NONBLOCK), ==, 0);
+    GP_AUTOFD int from = fds[0];
+    GP_AUTOFD int to = fds[1];
+    g_autofree guint8 *payload = g_malloc0(LARGEST);
+    guint written = 0;
+    while (gp_frame_write_whole(to, 9, payload, LARGEST))
+        written++;
+    g_assert_cmpuint(written, >, 0);
+    gp_close_fd(&to);
+
+    g_autoptr(GpFrameReader) reader = gp_frame_reader_new(from, LARGEST);
+    const guint8 *read;
+    guint32 type;
+    gsize length;
+    for (guint i = 0; i < written; i++) {
+        g_assert_true(gp_frame_reader_next(reader, &type, &read, &length, NULL));
+        g_assert_cmpuint(type, ==, 9);
+        g_assert_cmpuint(length, ==, LARGEST);
+    }
+    g_assert_true(gp_frame_reader_next(reader, &type, &read, &length, NULL));
+    g_assert_cmpuint(type, ==, 0); /* and no half of the one that found no room */
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/base/frame/frames-come-back-in-order", frames_come_back_in_order);
     g_test_add_func("/base/frame/broken-frames-end-the-conversation", broken_frames_end_the_conversation);
+    g_test_add_func("/base/frame/whole-frames-never-wait", whole_frames_never_wait);
     return g_test_run();
 }
