@@ -204,7 +204,8 @@ static const guint8 *split(const guint8 *at, const guint8 *end, Record *record)
 
 gboolean gp_unpack_pax_read(GpUnpackPax *pax, const guint8 *data, gsize length, gboolean global, GError **error)
 {
-    const guint8 *end = data + length;
+    /* Of nothing there may be no address to count from. */
+    const guint8 *end = length > 0 ? data + length : data;
     while (data < end) {
         Record record;
         data = split(data, end, &record);
