@@ -392,11 +392,11 @@ def test_slow_resources(work, registry, cosign_key):
 def test_the_deadline_of_the_pull_ends_the_wait(way, work, registry):
     guest = Guest(work, registry, way)
     guest.image["image_security_policy_uri"] = kbs(POLICY_NAME)
-    guest.resources[POLICY_NAME] = slow(20)
+    guest.resources[POLICY_NAME] = slow(60)
     with guest.serve():
         before = time.monotonic()
         refused = guest.pull(f"{registry.host}/app:1", "--timeout", "2", check=CANCELLED)
-        assert time.monotonic() - before < 8 and "not done within 2 seconds" in refused.message
+        assert time.monotonic() - before < 30 and "not done within 2 seconds" in refused.message
 
 
 # ---- measurement
