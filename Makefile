@@ -59,10 +59,11 @@ pkg-libs = $(shell pkg-config --libs $(1) 2>/dev/null)
 PKG_CFLAGS := $(call pkg-cflags,$(PKGS_ALL))
 
 # ---- sources: a folder is a library; worker_*.c of puller/ and storage/ belong to the worker programs alone, crypt_*.c of
-# storage/ to guest-pull-volume
+# storage/ to guest-pull-volume, blobs_*.c of puller/ to guest-pull-blobs
 FOLDERS := base policy sigstore storage puller
-src = $(filter-out $(1)/worker_%.c $(1)/crypt_%.c,$(wildcard $(1)/*.c)) $(wildcard $(1)/*.cc)
+src = $(filter-out $(1)/worker_%.c $(1)/crypt_%.c $(1)/blobs_%.c,$(wildcard $(1)/*.c)) $(wildcard $(1)/*.cc)
 FETCH_SRC := $(filter-out puller/worker_main.c,$(wildcard puller/worker_*.c))
+BLOBS_SRC := $(filter-out puller/blobs_main.c,$(wildcard puller/blobs_*.c))
 UNPACK_SRC := $(filter-out storage/worker_main.c,$(wildcard storage/worker_*.c))
 CRYPT_SRC := $(filter-out storage/crypt_main.c,$(wildcard storage/crypt_*.c))
 obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
@@ -71,7 +72,7 @@ LIBS := $(foreach f,$(FOLDERS),$(BUILD)/lib/$(f).a)
 LINK := $(BUILD)/lib/puller.a $(BUILD)/lib/storage.a $(BUILD)/lib/sigstore.a $(BUILD)/lib/policy.a $(BUILD)/lib/base.a
 
 BIN := $(BUILD)/bin/guest-pull
-WORKERS := $(foreach w,fetch unpack volume,$(BUILD)/libexec/guest-pull/guest-pull-$(w))
+WORKERS := $(foreach w,fetch unpack volume blobs,$(BUILD)/libexec/guest-pull/guest-pull-$(w))
 PROGRAMS := $(BIN) $(WORKERS)
 
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*/test_*.c))
@@ -90,6 +91,7 @@ $(BUILD)/lib/$(1).a: $(call obj,$(call src,$(1)))
 endef
 $(foreach f,$(FOLDERS),$(eval $(call folder-lib,$(f))))
 $(BUILD)/lib/fetch.a: $(call obj,$(FETCH_SRC))
+$(BUILD)/lib/blobs.a: $(call obj,$(BLOBS_SRC))
 $(BUILD)/lib/unpack.a: $(call obj,$(UNPACK_SRC))
 $(BUILD)/lib/crypt.a: $(call obj,$(CRYPT_SRC))
 
@@ -126,6 +128,10 @@ $(BUILD)/libexec/guest-pull/guest-pull-unpack: $(call obj,storage/worker_main.c)
 	@mkdir -p $(@D)
 	$(call link,$^,$(PKGS_UNPACK))
 
+$(BUILD)/libexec/guest-pull/guest-pull-blobs: $(call obj,puller/blobs_main.c) $(BUILD)/lib/blobs.a $(BUILD)/lib/base.a
+	@mkdir -p $(@D)
+	$(call link,$^,$(PKGS_BASE))
+
 $(BUILD)/libexec/guest-pull/guest-pull-volume: $(call obj,storage/crypt_main.c) $(BUILD)/lib/crypt.a \
   $(call obj,storage/volume_request.c storage/luks2_header.c) $(BUILD)/lib/base.a
 	@mkdir -p $(@D)
@@ -136,7 +142,7 @@ UNIT_LIBS_base := base
 UNIT_LIBS_policy := policy base
 UNIT_LIBS_sigstore := sigstore base
 UNIT_LIBS_storage := unpack crypt storage base
-UNIT_LIBS_puller := fetch puller storage sigstore policy base
+UNIT_LIBS_puller := fetch blobs puller storage sigstore policy base
 define unit-rule
 $(BUILD)/tests/unit/$(1)/%: $(BUILD)/obj/tests/unit/$(1)/%.o $(foreach l,$(UNIT_LIBS_$(1)),$(BUILD)/lib/$(l).a)
 	@mkdir -p $$(@D)

@@ -87,6 +87,7 @@
 #define GP_DEFAULT_TIMEOUT 1200 /* kata's agent.image_pull_timeout */
 #define GP_LIMIT_CONNECT_TIMEOUT 10
 #define GP_LIMIT_GPG_TIMEOUT 20
+#define GP_LIMIT_SHARED_STALL 10 /* a directory that the host shares: as long as a KiB a second is not given */
 #define GP_LIMIT_CLOCK_SKEW 300  /* how far in the future a GPG signature may be dated */
 #define GP_DEFAULT_PARALLEL 4
 #define GP_LIMIT_PARALLEL 32

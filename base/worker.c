@@ -13,6 +13,7 @@
 #include "base/io.h"
 
 #define FIRST_FD 3
+#define ABANDON_US 500000 /* as long as a process that can die at all may take */
 
 struct _GpWorker {
     char *name;
@@ -248,6 +249,33 @@ void gp_worker_free(GpWorker *worker)
     if (!worker->reaped) {
         gp_worker_kill(worker);
         (void) reap(worker);
+    }
+    g_free(worker->name);
+    g_free(worker);
+}
+
+static gboolean is_dead(const GpWorker *worker)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t) worker->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+}
+
+void gp_worker_abandon(GpWorker *worker)
+{
+    if (!worker)
+        return;
+    if (!worker->reaped) {
+        gp_worker_kill(worker);
+        for (gulong waited = 0, nap = 100; !is_dead(worker) && waited < ABANDON_US;
+             waited += nap, nap = MIN(2 * nap, 10000))
+            g_usleep(nap);
+        if (is_dead(worker)) {
+            (void) reap(worker);
+        } else {
+            g_mutex_lock(&lock);
+            g_ptr_array_remove_fast(live, worker);
+            g_mutex_unlock(&lock);
+        }
     }
     g_free(worker->name);
     g_free(worker);

@@ -30,5 +30,10 @@ gboolean gp_worker_wait(GpWorker *worker, GError **error);
 void gp_worker_free(GpWorker *worker);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpWorker, gp_worker_free)
 
+/* The same, but does not wait long: a worker that is in a system call that nothing can interrupt (a filesystem whose
+ * server does not answer) cannot be killed before the call ends. It is left to the kernel then, and to whoever
+ * inherits our children. NULL is fine. */
+void gp_worker_abandon(GpWorker *worker);
+
 /* Kills every worker of this process that is still alive: what a deadline or a signal does. Thread-safe. */
 void gp_worker_kill_all(void);

@@ -11,8 +11,9 @@
 #include "puller/source_kind.h"
 
 struct _GpSourceStream {
-    int fd;            /* a local file, or -1 */
-    GpFetchBlob *blob; /* or a transfer */
+    int fd;               /* a local file, or -1 */
+    GpFetchBlob *blob;    /* or a transfer */
+    GpSharedBlob *shared; /* or a file that the host shares */
 };
 
 /* ---- names */
@@ -246,11 +247,10 @@ GpSourceStream *gp_source_stream_open(GpSource *source, const GpDigest *digest, 
 static gboolean open_stream(
     GpSource *source, guint place, const GpDigest *digest, guint64 size, GpSourceStream *stream, GError **error)
 {
-    const char *directory = gp_source_place_directory(source, place);
     const GpLocation *location = gp_source_place_location(source, place);
-    if (directory) {
-        stream->fd = gp_blob_directory_open(directory, digest, size, error);
-        return stream->fd >= 0;
+    if (gp_source_place_is_local(source, place)) {
+        stream->shared = gp_source_open_shared(source, place, digest, size, error);
+        return stream->shared != NULL;
     }
     if (!location)
         return source->kind->blob(source, digest, size, &stream->fd, &stream->blob, error);
@@ -277,12 +277,16 @@ GpSourceStream *gp_source_stream_open_at(
 
 int gp_source_stream_fd(const GpSourceStream *stream)
 {
-    return stream->blob ? gp_fetch_blob_fd(stream->blob) : stream->fd;
+    return stream->blob     ? gp_fetch_blob_fd(stream->blob)
+           : stream->shared ? gp_shared_blob_fd(stream->shared)
+                            : stream->fd;
 }
 
 gboolean gp_source_stream_finish(GpSourceStream *stream, GError **error)
 {
-    return !stream->blob || gp_fetch_blob_finish(stream->blob, error);
+    return stream->blob     ? gp_fetch_blob_finish(stream->blob, error)
+           : stream->shared ? gp_shared_blob_finish(stream->shared, error)
+                            : TRUE;
 }
 
 void gp_source_stream_free(GpSourceStream *stream)
@@ -291,5 +295,6 @@ void gp_source_stream_free(GpSourceStream *stream)
         return;
     gp_close_fd(&stream->fd);
     gp_fetch_blob_free(stream->blob);
+    gp_shared_blob_free(stream->shared);
     g_free(stream);
 }

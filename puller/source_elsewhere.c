@@ -1,16 +1,11 @@
 #include "puller/source_elsewhere.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/openat2.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include "base/error.h"
-#include "base/io.h"
+#include "base/limits.h"
 #include "puller/locations.h"
 #include "puller/source_kind.h"
+
+G_STATIC_ASSERT(GP_LIMIT_BLOB_DIRECTORIES <= 32); /* bits of GpSource.given_up */
 
 const GpReference *gp_source_physical(const GpSource *source)
 {
@@ -79,6 +74,8 @@ gboolean gp_source_place_failed(GpSource *source, guint place, const GError *pro
         return FALSE;
     if (local && problem->code == GP_ERROR_NOT_FOUND)
         return TRUE;
+    if (local && problem->code == GP_ERROR_NETWORK)
+        (void) g_atomic_int_or(&source->given_up, 1U << place);
     g_autofree char *where = gp_source_place_describe(source, place);
     gp_notes_add(source->elsewhere.notes, where, problem);
     return TRUE;
@@ -86,64 +83,12 @@ gboolean gp_source_place_failed(GpSource *source, guint place, const GError *pro
 
 /* ---- directories */
 
-static int open_at(int directory, const char *path, guint64 flags)
+GpSharedBlob *gp_source_open_shared(GpSource *source, guint place, const GpDigest *digest, guint64 size, GError **error)
 {
-    struct open_how how = {.flags = flags | O_CLOEXEC | O_NOFOLLOW,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
-    return (int) syscall(SYS_openat2, directory, path, &how, sizeof how);
-}
-
-static gboolean check_file(int fd, guint64 size, GError **error)
-{
-    struct stat st;
-    if (fstat(fd, &st) < 0) {
-        gp_set_errno(error, errno, "stat");
-        return FALSE;
+    /* One that stopped answering would make each further blob wait as long. */
+    if (g_atomic_int_get(&source->given_up) & (1U << place)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "it does not answer");
+        return NULL;
     }
-    if (!S_ISREG(st.st_mode)) {
-        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "not a regular file");
-        return FALSE;
-    }
-    if ((guint64) st.st_size == size)
-        return TRUE;
-    g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
-        "the file has %" G_GUINT64_FORMAT " bytes, its descriptor says %" G_GUINT64_FORMAT, (guint64) st.st_size, size);
-    return FALSE;
-}
-
-/* What it is, is known before it is opened: opening a device can do things by itself. The name is opened again to be
- * read, so it is looked at once more. */
-static int open_blob(int directory, const char *path, guint64 size, GError **error)
-{
-    GP_AUTOFD int seen = open_at(directory, path, O_PATH);
-    if (seen < 0 && errno == ENOENT)
-        g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "no such blob");
-    else if (seen < 0 && (errno == ELOOP || errno == EXDEV))
-        g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "a link or a mount on the way, which is not followed");
-    else if (seen < 0)
-        gp_set_errno(error, errno, "opening the blob");
-    if (seen < 0 || !check_file(seen, size, error))
-        return -1;
-    GP_AUTOFD int fd = open_at(directory, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0) {
-        gp_set_errno(error, errno, "opening the blob");
-        return -1;
-    }
-    return check_file(fd, size, error) ? gp_steal_fd(&fd) : -1;
-}
-
-int gp_blob_directory_open(const char *directory, const GpDigest *digest, guint64 size, GError **error)
-{
-    GP_AUTOFD int root = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (root < 0) {
-        gp_set_errno(error, errno, "the directory");
-        return -1;
-    }
-    g_autofree char *hex = gp_digest_to_hex(digest);
-    g_autofree char *path = g_strdup_printf("blobs/%s/%s", gp_digest_algorithm_name(digest->algorithm), hex);
-    g_autoptr(GError) cause = NULL;
-    int fd = open_blob(root, path, size, &cause);
-    if (fd < 0)
-        g_propagate_prefixed_error(error, g_steal_pointer(&cause), "%s: ", path);
-    return fd;
+    return gp_shared_blob_open(gp_source_place_directory(source, place), digest, size, error);
 }

@@ -2,13 +2,14 @@
  * puller/source*.c only. */
 #pragma once
 
+#include "puller/shared_blob.h"
 #include "puller/source.h"
 
 /* The directory or the other location that @place is; NULL if it is none. */
 const char *gp_source_place_directory(const GpSource *source, guint place);
 const GpLocation *gp_source_place_location(const GpSource *source, guint place);
 
-/* Opens blobs/<algorithm>/<hex> of a directory that the host shares: an OCI layout, or containerd's content store. No
- * symbolic link is followed, no mount below it is entered; what is no regular file of @size bytes is refused unread.
- * Errors: NOT_FOUND, INVALID, INTERNAL. */
-int gp_blob_directory_open(const char *directory, const GpDigest *digest, guint64 size, GError **error);
+/* Opens a blob of the directory that @place is. Errors: NOT_FOUND, also from one that stopped answering before;
+ * otherwise as gp_shared_blob_open(). */
+GpSharedBlob *gp_source_open_shared(
+    GpSource *source, guint place, const GpDigest *digest, guint64 size, GError **error);

@@ -36,6 +36,7 @@ struct _GpSource {
     int directory; /* oci, dir: descriptor; else -1 */
     char *path;    /* oci, dir: for messages */
     GpSourceElsewhere elsewhere;
+    guint given_up; /* atomic: a bit for each of elsewhere.directories that does not answer */
 };
 
 extern const GpSourceKind gp_source_registry;

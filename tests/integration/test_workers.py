@@ -862,7 +862,7 @@ def confined(session_folder):
     program = session_folder / "confined"
     packages = ["glib-2.0", "jansson", "libcrypto", "libseccomp"]
     flags = lib.run("pkg-config", "--cflags", "--libs", *packages).stdout.split()
-    libraries = [lib.BUILD / "lib" / f"{name}.a" for name in ("fetch", "unpack", "base")]
+    libraries = [lib.BUILD / "lib" / f"{name}.a" for name in ("fetch", "unpack", "blobs", "base")]
     more = ["-fsanitize=address,undefined"] if ASAN else []
     lib.run("gcc", "-D_GNU_SOURCE", "-I", lib.ROOT, *more, LIARS / "confined.c", *libraries, *flags, "-o", program)
     return program
@@ -890,7 +890,7 @@ def how_it_ended(program, *arguments) -> str:
     return signal.Signals(-done.status).name if done.status < 0 else errno.errorcode[done.status]
 
 
-@pytest.mark.parametrize("worker", ["fetch", "unpack"])
+@pytest.mark.parametrize("worker", ["fetch", "unpack", "blobs"])
 def test_confined_program_is_stopped(confined, work, worker):
     """Every attempt of the list in liars/confined.c, on a file that anyone may read and write, in a folder where anyone may make one."""
     os.chmod(work, 0o777)

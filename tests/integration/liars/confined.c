@@ -1,4 +1,4 @@
-/* confined fetch|unpack ATTEMPT [PATH]: enters the confinement of the real worker, by the worker's own code, and then
+/* confined fetch|unpack|blobs ATTEMPT [PATH]: enters the confinement of the real worker, by the worker's own code, and then
  * does one thing that a worker under somebody's control might try. Exit status 0: it worked; an errno value: it was
  * refused; death by SIGSYS: it was not even asked. */
 #include <arpa/inet.h>
@@ -26,6 +26,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "puller/blobs_sandbox.h"
 #include "puller/worker_sandbox.h"
 #include "storage/worker_sandbox.h"
 
@@ -124,7 +125,9 @@ static const struct {
 static int confine(const char *worker)
 {
     GError *error = NULL;
-    gboolean ok = strcmp(worker, "fetch") == 0 ? gp_fetch_worker_confine(&error) : gp_unpack_worker_confine(&error);
+    gboolean ok = strcmp(worker, "fetch") == 0   ? gp_fetch_worker_confine(&error)
+                  : strcmp(worker, "blobs") == 0 ? gp_blobs_worker_confine(&error)
+                                                 : gp_unpack_worker_confine(&error);
     if (!ok)
         fprintf(stderr, "%s\n", error->message);
     return ok;

@@ -1,7 +1,9 @@
 /* Workers here are shell scripts in a temporary libexec: what matters is how they are started and how their end is
  * told. */
+#include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -97,6 +99,25 @@ static void all_are_killed_at_once(void)
     gp_worker_kill(two); /* harmless after the end */
 }
 
+static void an_abandoned_worker_is_killed_and_reaped(void)
+{
+    int fds[2];
+    g_assert_cmpint(pipe2(fds, O_CLOEXEC), ==, 0);
+    GP_AUTOFD int read_end = fds[0];
+    GP_AUTOFD int write_end = fds[1];
+    install("probe", "echo $$ >&3; exec 3>&-; exec sleep 1000");
+    g_autoptr(GError) error = NULL;
+    GpWorker *worker = gp_worker_spawn("probe", NULL, &write_end, 1, &error);
+    g_assert_no_error(error);
+    gp_close_fd(&write_end);
+    g_autoptr(GBytes) bytes = gp_read_all(read_end, 100, "pid", NULL);
+    g_autofree char *text = g_strndup(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes));
+    gp_worker_abandon(worker);
+    gp_worker_abandon(NULL);
+    g_assert_cmpint(kill((pid_t) g_ascii_strtoll(text, NULL, 10), 0), <, 0);
+    g_assert_cmpint(errno, ==, ESRCH);
+}
+
 int main(int argc, char **argv)
 {
     g_autofree char *directory = g_dir_make_tmp("gp-worker-XXXXXX", NULL);
@@ -108,6 +129,7 @@ int main(int argc, char **argv)
     g_test_add_func("/base/worker/its-end-is-named", its_end_is_named);
     g_test_add_func("/base/worker/a-missing-program-is-an-error", a_missing_program_is_an_error);
     g_test_add_func("/base/worker/all-are-killed-at-once", all_are_killed_at_once);
+    g_test_add_func("/base/worker/an-abandoned-worker-is-killed-and-reaped", an_abandoned_worker_is_killed_and_reaped);
     int status = g_test_run();
     (void) gp_remove_tree(AT_FDCWD, directory, NULL);
     return status;
