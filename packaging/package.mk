@@ -1,6 +1,6 @@
 # Man pages, completions and the Debian package; included by the Makefile.
 
-DEPS_CHECK += mandoc bash
+DEPS_CHECK += mandoc bash zsh
 DEPS_DEB := dpkg-dev git
 DEPS_CHECK_DEB := mmdebstrap python3-pytest
 
