@@ -10,6 +10,8 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 
+#define NOT_GIVEN G_MININT
+
 typedef struct {
     char *config, *policy, *registries, *registries_d, *authfile, *store, *platform, *cert_dir, *decryption_key, *as,
         *bundle, *rw_size, *identity, *older_than, *until_free, *log_format;
@@ -122,16 +124,16 @@ static void note(GpContext *context, gboolean given, const char *setting, const 
 static gboolean apply_numbers(Arguments *a, GpContext *context, GError **error)
 {
     GpPullOptions *options = context->pull;
-    if (a->timeout < 0 || a->max_parallel < 0) {
+    if ((a->timeout < 1 && a->timeout != NOT_GIVEN) || (a->max_parallel < 1 && a->max_parallel != NOT_GIVEN)) {
         g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "--timeout and --max-parallel take a positive number");
         return FALSE;
     }
     if (a->rw_size && !gp_rootfs_parse_size(a->rw_size, &options->rw, error))
         return FALSE;
     note(context, a->rw_size != NULL, "rw_size", "--rw-size");
-    options->timeout = a->timeout ? (guint) a->timeout : options->timeout;
+    options->timeout = a->timeout > 0 ? (guint) a->timeout : options->timeout;
     note(context, a->timeout > 0, "timeout", "--timeout");
-    options->max_parallel = a->max_parallel ? (guint) a->max_parallel : options->max_parallel;
+    options->max_parallel = a->max_parallel > 0 ? (guint) a->max_parallel : options->max_parallel;
     note(context, a->max_parallel > 0, "max_parallel", "--max-parallel");
     return TRUE;
 }
@@ -228,7 +230,7 @@ int main(int argc, char **argv)
         int verdict = gp_verify_bundle_main(argc - 1, argv + 1);
         return gp_output_flush() || verdict != 0 ? verdict : gp_error_info(GP_ERROR_SPACE)->exit_status;
     }
-    g_auto(Arguments) arguments = {0};
+    g_auto(Arguments) arguments = {.timeout = NOT_GIVEN, .max_parallel = NOT_GIVEN};
     g_autoptr(GpPullOptions) options = gp_pull_options_new();
     GpContext context = {.pull = options};
     g_autoptr(GError) error = NULL;

@@ -27,6 +27,7 @@
 
 #define DEFAULT_LISTEN "unix:///run/confidential-containers/cdh.sock"
 #define DEFAULT_UPSTREAM "unix:///run/guest-pull/cdh-upstream.sock"
+#define NOT_GIVEN G_MININT /* a number that no option may have */
 #define HUB "confidential-data-hub"
 #define DEFAULT_STATUS "unix:///run/guest-pull/status.sock"
 
@@ -123,11 +124,12 @@ static gboolean check_options(const Options *options, GError **error)
         g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "--exec-upstream needs a socket for the upstream, not none");
         return FALSE;
     }
-    if (options->max_parallel < 0 || options->max_parallel > GP_LIMIT_PARALLEL) {
+    if (options->max_parallel != NOT_GIVEN &&
+        (options->max_parallel < 1 || options->max_parallel > GP_LIMIT_PARALLEL)) {
         g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "--max-parallel: 1 to %d", GP_LIMIT_PARALLEL);
         return FALSE;
     }
-    if (options->timeout < 0) {
+    if (options->timeout != NOT_GIVEN && options->timeout < 1) {
         g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "--timeout: a number of seconds greater than 0");
         return FALSE;
     }
@@ -366,7 +368,7 @@ int main(int argc, char **argv)
     /* Relayed secrets are in our memory. */
     (void) setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 
-    Options options = {0};
+    Options options = {.max_parallel = NOT_GIVEN, .timeout = NOT_GIVEN};
     Service service = {.options = &options, .listen_fd = -1, .status_fd = -1};
     g_autoptr(GError) error = NULL;
     g_autofree char *name = g_strdup(argc > 0 ? argv[0] : "");

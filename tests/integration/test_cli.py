@@ -31,6 +31,8 @@ def pulled(work, registry):
     (["pull", "a"], "--bundle"),
     (["verify", "a", "--nonsense"], "--nonsense"),
     (["verify", "a", "--timeout", "-1"], "positive"),
+    (["verify", "a", "--timeout", "0"], "positive"),
+    (["verify", "a", "--max-parallel", "0"], "positive"),
     (["verify", "a", "--timeout", "x"], "x"),
     (["pull", "a", "--bundle", "/x", "--rw-size", "lots"], "lots"),
     (["verify", "docker.io/a", "--as", "b", "--policy", "/dev/null"], "--as"),

@@ -114,7 +114,7 @@ def test_a_client_that_only_reads_gets_the_status(service):
 
 
 def test_usage_errors(service):
-    for option, words in {"--upstream=x": "not the address of a unix socket", "--max-parallel=99": "1 to 32",
+    for option, words in {"--upstream=x": "not the address of a unix socket", "--max-parallel=99": "1 to 32", "--max-parallel=0": "1 to 32", "--timeout=0": "greater than 0",
                           "--bundle-root=x": "an absolute path", "--log-format=x": "not one of text, json, journald",
                           "stray": "only --exec-upstream takes arguments", "--nonsense": "Unknown option",
                           "--exec-upstream=x": "not an absolute path"}.items():
