@@ -22,11 +22,17 @@ static void wipe_what_is_freed(void)
     g_once_init_leave(&done, 1);
 }
 
-/* jansson's own depth limit is 2048 and fixed; counting brackets outside strings before parsing bounds its recursion.
- */
-static gsize depth_of(const char *text, gsize length)
+/* How deep a document is, and how many values it has at most: commas and brackets outside strings. */
+typedef struct {
+    gsize deepest, values;
+} Shape;
+
+/* jansson's own depth limit is 2048 and fixed, and it has none for what a document takes in memory, which is eighty
+ * times its text if that is "{},{},{}": looking before parsing bounds both. */
+static Shape shape_of(const char *text, gsize length)
 {
-    gsize depth = 0, deepest = 0;
+    Shape shape = {.values = 1};
+    gsize depth = 0;
     gboolean in_string = FALSE;
     for (gsize i = 0; i < length; i++) {
         char c = text[i];
@@ -37,14 +43,23 @@ static gsize depth_of(const char *text, gsize length)
                 in_string = FALSE;
         } else if (c == '"') {
             in_string = TRUE;
+        } else if (c == ',') {
+            shape.values++;
         } else if (c == '{' || c == '[') {
             depth++;
-            deepest = MAX(deepest, depth);
+            shape.values++;
+            shape.deepest = MAX(shape.deepest, depth);
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
         }
     }
-    return deepest;
+    return shape;
+}
+
+/* What is larger than any document of a registry is our own: the service's account of all pulls. */
+static gsize most_values(gsize max_size)
+{
+    return max_size <= GP_LIMIT_MANIFEST ? GP_LIMIT_JSON_VALUES : max_size / 64;
 }
 
 json_t *gp_json_parse(const void *data, gsize length, gsize max_size, const char *what, GError **error)
@@ -54,9 +69,15 @@ json_t *gp_json_parse(const void *data, gsize length, gsize max_size, const char
             "%s: %" G_GSIZE_FORMAT " bytes, at most %" G_GSIZE_FORMAT " allowed", what, length, max_size);
         return NULL;
     }
-    if (depth_of(data, length) > GP_LIMIT_JSON_DEPTH) {
+    Shape shape = shape_of(data, length);
+    if (shape.deepest > GP_LIMIT_JSON_DEPTH) {
         g_set_error(
             error, GP_ERROR, GP_ERROR_LIMIT, "%s: JSON nested deeper than %d levels", what, GP_LIMIT_JSON_DEPTH);
+        return NULL;
+    }
+    if (shape.values > most_values(max_size)) {
+        g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "%s: JSON of more than %" G_GSIZE_FORMAT " values", what,
+            most_values(max_size));
         return NULL;
     }
     wipe_what_is_freed();

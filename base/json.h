@@ -32,9 +32,9 @@ typedef struct {
     json_t **value;
 } GpJsonField;
 
-/* Parses one JSON value (any type at the top level) of at most @max_size bytes and GP_LIMIT_JSON_DEPTH levels. @what
- * names the document in errors ("policy", "manifest"). Returns a new reference. Errors: INVALID with line and column,
- * LIMIT. */
+/* Parses one JSON value (any type at the top level) of at most @max_size bytes, GP_LIMIT_JSON_DEPTH levels and
+ * GP_LIMIT_JSON_VALUES values (more, if @max_size is above GP_LIMIT_MANIFEST). @what names the document in errors
+ * ("policy", "manifest"). Returns a new reference. Errors: INVALID with line and column, LIMIT. */
 json_t *gp_json_parse(const void *data, gsize length, gsize max_size, const char *what, GError **error);
 
 /* Looks up all rows of @fields in @object. @path is @object's own place ("$" at the top). Keys compare byte for byte; a

@@ -9,6 +9,7 @@
 
 /* Documents. 4 MiB for manifest, config and payload is what containers/image allows. */
 #define GP_LIMIT_JSON_DEPTH 32
+#define GP_LIMIT_JSON_VALUES 32768 /* of one document; each takes up to 240 bytes of memory, however few of text */
 #define GP_LIMIT_MANIFEST (4 * GP_MIB)
 #define GP_LIMIT_CONFIG (4 * GP_MIB)
 #define GP_LIMIT_SIGNATURE (4 * GP_MIB)
@@ -25,6 +26,7 @@
                                     */
 #define GP_LIMIT_REFERRERS 64      /* of one image that are opened */
 #define GP_LIMIT_REFERRER_PAGES 16 /* of the list of them */
+#define GP_LIMIT_REFERRER (256 * GP_KIB) /* the manifest of one; several are open at once */
 #define GP_LIMIT_BUNDLE (1 * GP_MIB)
 #define GP_LIMIT_REFERENCE 4096
 #define GP_LIMIT_POLICY_COUNT 32 /* members and thresholds of a requirement that counts something */

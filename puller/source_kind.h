@@ -46,6 +46,9 @@ extern const GpSourceKind gp_source_dir;
 /* FALSE if a list of referrers says of @entry that it is something else than a Sigstore bundle. */
 gboolean gp_source_may_be_bundle(const GpDescriptor *entry);
 
+/* LIMIT: more than GP_LIMIT_REFERRERS that may be bundles. */
+void gp_source_set_many_referrers(GError **error);
+
 /* Opens a regular file below @directory by plain components (NULL-ended); no link on the way is followed. Errors:
  * NOT_FOUND, INVALID, INTERNAL. */
 int gp_source_open_below(int directory, const char *const *components, GError **error);

@@ -36,6 +36,11 @@ gboolean gp_source_may_be_bundle(const GpDescriptor *entry)
            g_str_has_prefix(type, "application/vnd.oci.image.config.");
 }
 
+void gp_source_set_many_referrers(GError **error)
+{
+    g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "more than %d referrers\nRemove old signatures.", GP_LIMIT_REFERRERS);
+}
+
 /* ---- one referrer */
 
 static GpFoundSignature *new_found(const GpDescriptor *entry)
@@ -110,7 +115,12 @@ static void open_referrer(gpointer data, gpointer user_data)
     const GpDescriptor *entry = referrer->entry;
     GError *problem = NULL;
     g_autofree char *type = NULL;
-    g_autoptr(GBytes) bytes = gp_source_manifest(search->source, &entry->digest, entry->size, &type, &problem);
+    if (entry->size > GP_LIMIT_REFERRER)
+        g_set_error(&problem, GP_ERROR, GP_ERROR_LIMIT,
+            "a manifest of %" G_GUINT64_FORMAT " bytes, at most %" G_GUINT64_FORMAT " allowed", entry->size,
+            GP_LIMIT_REFERRER);
+    g_autoptr(GBytes) bytes =
+        problem ? NULL : gp_source_manifest(search->source, &entry->digest, entry->size, &type, &problem);
     g_autoptr(GpManifest) manifest = bytes ? gp_manifest_parse_artifact(bytes, type, &problem) : NULL;
     if (!manifest)
         take_problem(referrer, "referrer-unreadable", problem);
@@ -142,8 +152,7 @@ static GPtrArray *choose(GPtrArray *entries, GError **error)
             if (chosen->len >= GP_LIMIT_REFERRERS) {
                 if (pass == 2)
                     return g_steal_pointer(&chosen);
-                g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "more than %d referrers\nRemove old signatures.",
-                    GP_LIMIT_REFERRERS);
+                gp_source_set_many_referrers(error);
                 return NULL;
             }
             Referrer *referrer = g_new0(Referrer, 1);

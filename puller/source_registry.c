@@ -69,12 +69,16 @@ static GPtrArray *registry_fallback_referrers(GpSource *source, const GpDigest *
     return NULL;
 }
 
-/* A registry's own list says truly of each entry what it is, so that others than bundles need not be opened. */
-static void drop_others(GPtrArray *list)
+/* A registry's own list says truly of each entry what it is, so that others than bundles need not be opened. What it
+ * says besides is of no use, and sixteen pages of it would be much memory. */
+static void keep_bundles(GPtrArray *list)
 {
-    for (guint i = list->len; i > 0; i--)
-        if (!gp_source_may_be_bundle(list->pdata[i - 1]))
+    for (guint i = list->len; i > 0; i--) {
+        GpDescriptor *entry = list->pdata[i - 1];
+        g_clear_pointer(&entry->annotations, g_hash_table_unref);
+        if (!gp_source_may_be_bundle(entry) || strcmp(entry->media_type, GP_TYPE_OCI_MANIFEST) != 0)
             g_ptr_array_remove_index(list, i - 1);
+    }
 }
 
 static GPtrArray *registry_referrers(GpSource *source, const GpDigest *digest, gboolean *elsewhere, GError **error)
@@ -100,8 +104,12 @@ static GPtrArray *registry_referrers(GpSource *source, const GpDigest *digest, g
             g_propagate_error(error, g_steal_pointer(&cause));
             return NULL;
         }
+        keep_bundles(list);
+        if (list->len > GP_LIMIT_REFERRERS) {
+            gp_source_set_many_referrers(error);
+            return NULL;
+        }
     }
-    drop_others(list);
     return g_steal_pointer(&list);
 }
 

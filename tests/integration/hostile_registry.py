@@ -190,6 +190,12 @@ manifest("with a digest field that lies", OK, "", lambda w: plain(
     200, {"Content-Type": w.image.media_type, "Docker-Content-Digest": "sha256:" + "0" * 64}, w.image.manifest))
 manifest("not JSON", INVALID, "", lambda w: typed(w, b"{" + b"x" * 100))
 manifest("that is an index too", INVALID, "", lambda w: typed(w, changed(w, manifests=[])))
+for name, unit in (("empty objects", b"{},"), ("empty arrays", b"[],"), ("numbers", b"0,"), ("texts", b'"",')):
+    manifest(f"of a million {name}", LIMIT, "JSON of more than 32768 values", lambda w, unit=unit: typed(
+        w, b'{"x":[' + unit * ((4 << 20) // len(unit) - 10) + b"0]}"))
+manifest("of 300000 keys", LIMIT, "JSON of more than 32768 values", lambda w: typed(
+    w, b'{"schemaVersion":2' + b"".join(b',"%x":0' % i for i in range(300_000)) + b"}"))
+manifest("of one long text", INVALID, "missing", lambda w: typed(w, b'{"x":"' + b"y" * ((4 << 20) - 10) + b'"}'))
 manifest("encoded", INVALID, "encoded answer", lambda w: plain(
     200, {"Content-Type": w.image.media_type, "Content-Encoding": "gzip"}, w.image.manifest))
 manifest("in part", INVALID, "a part although all of it was asked for", lambda w: plain(

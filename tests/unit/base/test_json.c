@@ -62,6 +62,34 @@ static void depth_is_limited_to_the_level(void)
     g_assert_nonnull(text);
 }
 
+/* "[0,0,…]" of @values values, the array itself counted. */
+static char *many(guint values)
+{
+    GString *text = g_string_new("[0");
+    for (guint i = 2; i < values; i++)
+        g_string_append(text, ",0");
+    return g_string_free(g_string_append_c(text, ']'), FALSE);
+}
+
+static void values_are_limited_to_the_value(void)
+{
+    g_autofree char *most = many(GP_LIMIT_JSON_VALUES), *more = many(GP_LIMIT_JSON_VALUES + 1);
+    g_autoptr(json_t) good = gp_json_parse(most, strlen(most), GP_LIMIT_MANIFEST, "doc", NULL);
+    g_assert_nonnull(good);
+    g_autoptr(GError) error = NULL;
+    g_assert_null(gp_json_parse(more, strlen(more), GP_LIMIT_MANIFEST, "doc", &error));
+    g_assert_error(error, GP_ERROR, GP_ERROR_LIMIT);
+    g_assert_cmpstr(error->message, ==, "doc: JSON of more than 32768 values");
+    /* What no registry may send is the service's own, and as large as it is. */
+    g_autoptr(json_t) own = gp_json_parse(more, strlen(more), GP_LIMIT_STATUS, "doc", NULL);
+    g_assert_nonnull(own);
+    /* Commas in strings do not count. */
+    g_autofree char *commas = g_strnfill(2 * GP_LIMIT_JSON_VALUES, ',');
+    g_autofree char *quoted = g_strdup_printf("\"%s\"", commas);
+    g_autoptr(json_t) text = gp_json_parse(quoted, strlen(quoted), GP_LIMIT_MANIFEST, "doc", NULL);
+    g_assert_nonnull(text);
+}
+
 static void size_is_limited_to_the_byte(void)
 {
     g_autoptr(json_t) good = gp_json_parse("[10]", 4, 4, "doc", NULL);
@@ -112,6 +140,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/base/json/ambiguous-documents-are-refused", ambiguous_documents_are_refused);
     g_test_add_func("/base/json/depth-is-limited-to-the-level", depth_is_limited_to_the_level);
+    g_test_add_func("/base/json/values-are-limited-to-the-value", values_are_limited_to_the_value);
     g_test_add_func("/base/json/size-is-limited-to-the-byte", size_is_limited_to_the_byte);
     g_test_add_func("/base/json/fields-follow-their-table", fields_follow_their_table);
     return g_test_run();
