@@ -146,11 +146,22 @@ static gboolean set_proxy(GpExchange *exchange, const GpExchangeRequest *request
            curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE) == CURLE_OK;
 }
 
+/* Over HTTP/2 libcurl holds in memory what a server sends to a stream that waits, 32 MiB of each; a connection of its
+ * own lets the server wait. Waiting whether a connection can be shared pays only where HTTP/2 is spoken, which is over
+ * TLS. */
+static gboolean set_version(GpExchange *exchange, const GpExchangeRequest *request)
+{
+    gboolean shared = g_str_has_prefix(request->url, "https:") && !request->may_pause;
+    long version = request->may_pause ? (long) CURL_HTTP_VERSION_1_1 : (long) CURL_HTTP_VERSION_2TLS;
+    return curl_easy_setopt(exchange->easy, CURLOPT_HTTP_VERSION, version) == CURLE_OK &&
+           curl_easy_setopt(exchange->easy, CURLOPT_PIPEWAIT, shared ? 1L : 0L) == CURLE_OK;
+}
+
 static gboolean set_request(GpExchange *exchange, const GpExchangeRequest *request)
 {
     CURL *easy = exchange->easy;
     gboolean ok = curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK && set_fields(exchange, request) &&
-                  set_proxy(exchange, request);
+                  set_proxy(exchange, request) && set_version(exchange, request);
     if (ok && request->form)
         ok = curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->form) == CURLE_OK;
     if (ok && request->range_start > 0) {
@@ -167,9 +178,6 @@ static gboolean set_options(GpExchange *exchange)
     return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS) == CURLE_OK &&
-           /* Waiting whether a connection can be shared pays only where HTTP/2 is spoken, which is over TLS. */
-           curl_easy_setopt(easy, CURLOPT_PIPEWAIT, g_str_has_prefix(exchange->url, "https:") ? 1L : 0L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_USERAGENT, "guest-pull/" GP_VERSION) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->detail) == CURLE_OK &&

@@ -31,6 +31,7 @@ typedef struct {
     const char *accept;        /* field value or NULL */
     const char *form;          /* body of a POST, or NULL for GET */
     guint64 range_start;       /* 0: everything */
+    gboolean may_pause;        /* its body may have to wait for its reader */
     gboolean show_certificate;
 } GpExchangeRequest;
 

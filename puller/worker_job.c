@@ -239,6 +239,7 @@ static void start_exchange(GpJob *job)
         .form = token ? job->auth.token_form : NULL,
         .accept = token ? NULL : accepted_types(job->request->kind),
         .range_start = token ? 0 : range_start(job),
+        .may_pause = !token && job->request->kind == GP_REQUEST_BLOB && job->request->size > GP_FETCH_PIPE_SIZE,
         .show_certificate = own,
     };
     g_byte_array_set_size(job->body, 0);
