@@ -424,7 +424,10 @@ static gboolean get_layers(GpPull *pull, GError **error)
     g_autoptr(GError) failure = NULL;
     const GpLayersHow how = {
         .providers = pull->providers, .limits = &options->limits, .parallel = options->max_parallel};
-    if (gp_layers_pull(pull->source, pull->store, jobs, &how, &failure))
+    GpStoreGiver *giver = gp_store_giver_start(pull->store);
+    gboolean ok = gp_layers_pull(pull->source, pull->store, jobs, &how, &failure);
+    gp_store_giver_free(giver);
+    if (ok)
         return TRUE;
     keep_finished_layers(pull, failure);
     g_propagate_error(error, g_steal_pointer(&failure));

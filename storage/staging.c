@@ -24,8 +24,9 @@ static char *lock_path(const GpDigest *blob, const char *suffix)
 /* ---- giving finished layers to who waits for them
  *
  * A staging keeps its blob's lock until its image's commit, so two pulls could each wait for a layer that the other has
- * ready, for ever. Who waits therefore says so, by a shared lock on locks/<blob>.wanted, and who has a finished layer
- * that is wanted commits it at once, without its image: whenever a layer is finished, and while waiting himself. */
+ * ready, for ever; or for the last layer of a pull whose registry is slow, which has nothing to do with what they
+ * share. Who waits therefore says so, by a shared lock on locks/<blob>.wanted, and who has a finished layer that is
+ * wanted commits it, without its image: when a layer is finished, while waiting himself, and four times a second. */
 
 static gboolean is_wanted(const GpStaging *staging)
 {
@@ -43,7 +44,7 @@ static gboolean is_crowded(const GpStore *store)
 }
 
 /* What cannot be committed now is told when its image is. */
-static void give_finished(GpStore *store)
+void gp_store_give_finished(GpStore *store)
 {
     g_mutex_lock(&store->finished_lock);
     gboolean crowded = is_crowded(store);
@@ -66,7 +67,7 @@ static void add_finished(GpStaging *staging)
     g_mutex_lock(&staging->store->finished_lock);
     g_ptr_array_add(staging->store->finished, staging);
     g_mutex_unlock(&staging->store->finished_lock);
-    give_finished(staging->store);
+    gp_store_give_finished(staging->store);
 }
 
 static void remove_finished(GpStaging *staging)
@@ -115,7 +116,7 @@ static gboolean lock_blob(GpStaging *staging, GError **error)
             return FALSE;
         if (gp_store_has_layer(staging->store, &staging->blob) || g_get_monotonic_time() - since > BLOB_WAIT)
             return TRUE;
-        give_finished(staging->store);
+        gp_store_give_finished(staging->store);
         g_usleep(POLL_MICROSECONDS);
     }
     staging->blob_lock_fd = gp_steal_fd(&fd);

@@ -53,6 +53,12 @@ gboolean gp_store_layer_form(GpStore *store, const GpDigest *blob, guint64 *size
 gboolean gp_store_layer_directories(
     GpStore *store, const GpDigest *blob, GPtrArray **implied, GPtrArray **whiteouts, GError **error);
 
+/* While it lives, whoever waits for a layer that is finished in this process gets it within a quarter of a second, and
+ * not when the whole image is there. To be freed before gp_store_commit() of the image. */
+typedef struct _GpStoreGiver GpStoreGiver;
+GpStoreGiver *gp_store_giver_start(GpStore *store);
+void gp_store_giver_free(GpStoreGiver *giver);
+
 /* A layer being made: a locked staging directory. While one process holds @blob's staging another one's begin waits,
  * and then finds the layer committed: *@already TRUE and NULL returned without error. While it waits, it
  * commits those finished layers of its own that others wait for, without their image: no two pulls wait for each other

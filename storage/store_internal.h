@@ -178,3 +178,6 @@ gboolean gp_store_drop_ref(GpStore *store, const char *kind, const GpDigest *dig
 #define GP_FILE_MANIFEST "manifest"
 #define GP_FILE_CONFIG "config"
 #define GP_LIMIT_SIDECAR (4 * GP_GIB)
+
+/* Commits those layers of @store in the making that are finished and that another process waits for. Thread-safe. */
+void gp_store_give_finished(GpStore *store);

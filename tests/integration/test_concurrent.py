@@ -90,3 +90,107 @@ def test_deadline_ends_waiting_for_another_pull(work):
         finally:
             gate.set()
             assert holder.wait(30) == 0
+
+
+def start_pull(work, name, policy, fake, bundle, *more) -> subprocess.Popen:
+    return subprocess.Popen([GUEST_PULL, "pull", name, "--bundle", work.new_bundle(bundle), "--store", work.store, "--allow-unencrypted-store",
+                             *more, *work.options(policy=policy, registry=fake)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def wait_until(condition, seconds: float = 20):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert condition()
+
+
+def half_then(gate, body):
+    """An answer of which the second half comes only when `gate` is set."""
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body[:len(body) // 2])
+        handler.wfile.flush()
+        gate.wait(60)
+        handler.wfile.write(body[len(body) // 2:])
+    return answer
+
+
+def test_another_takes_over_from_a_pull_that_is_killed(work):
+    """Three want one layer. The one that is at it is killed in the middle: one of the others fetches it, once for both."""
+    import threading
+    layer, gate = Layer([File("shared", os.urandom(300_000))], "none"), threading.Event()
+    images = [Image([layer, Layer([File("own", f"{i}")])]) for i in range(3)]
+    with FakeRegistry() as fake:
+        names = [fake.add(image, f"app{i}", "1") for i, image in enumerate(images)]
+        fake.answers[f"/v2/app0/blobs/{layer.digest}"] = half_then(gate, layer.blob)
+        policy = write_policy(work / "policy.json", {fake.host: ANYTHING})
+        asked = lambda: [path for path in fake.paths() if layer.digest in path]  # noqa: E731
+        first = start_pull(work, names[0], policy, fake, "b0")
+        others = []
+        try:
+            wait_until(asked)
+            others = [start_pull(work, names[i], policy, fake, f"b{i}") for i in (1, 2)]
+            wait_until(lambda: sum(f"GET /v2/app{i}/blobs/{images[i].layers[1].digest}" in fake.paths() for i in (1, 2)) == 2)
+            time.sleep(0.5)
+            assert len(asked()) == 1 and all(other.poll() is None for other in others), "they wait"
+            first.kill()
+            assert [other.wait(20) for other in others] == [OK, OK]
+        finally:
+            gate.set()
+            for process in (first, *others):
+                process.kill()
+                process.communicate()
+        assert len(asked()) == 2 and len({path.split("/")[2] for path in asked()}) == 2
+    assert all((work / f"b{i}/rootfs/own").read_text() == f"{i}" and (work / f"b{i}/rootfs/shared").stat().st_size == 300_000 for i in (1, 2))
+    assert guest_pull("fsck", "--store", work.store, "--json").json["clean"]
+
+
+def test_a_pull_whose_registry_gives_up_is_taken_over_from(work):
+    """Each asks its own registry: the one that never ends its answer costs the others that pull's time, no more."""
+    import threading
+    layer, gate = Layer([File("shared", os.urandom(300_000))], "none"), threading.Event()
+    with FakeRegistry() as slow, FakeRegistry() as quick:
+        bad, good = slow.add(Image([layer]), "app", "1"), quick.add(Image([layer], config={"User": "1"}), "app", "1")
+        slow.answers[f"/v2/app/blobs/{layer.digest}"] = half_then(gate, layer.blob)
+        policy = write_policy(work / "policy.json", default=ANYTHING)
+        first = start_pull(work, bad, policy, slow, "slow", "--timeout", "4")
+        try:
+            wait_until(lambda: any(layer.digest in path for path in slow.paths()))
+            start = time.monotonic()
+            done = work.pull(good, "--timeout", "60", policy=policy, registry=quick, bundle=work.new_bundle("quick"))
+            assert time.monotonic() - start < 15 and first.wait(10) == CANCELLED
+        finally:
+            gate.set()
+            first.kill()
+            first.communicate()
+        assert len([path for path in quick.paths() if layer.digest in path]) == 1 and done.json["bytes"]["downloaded"] == len(layer.blob)
+    assert not (work / "slow/rootfs").exists() and (work / "quick/rootfs/shared").stat().st_size == 300_000
+
+
+def test_a_slow_pull_holds_up_nobody_with_what_it_has(work):
+    """What it shares is finished, its own layer is not: the others do not wait for that, and fetch nothing twice."""
+    import threading
+    shared, gate = Layer([File("shared", os.urandom(400_000))], "none"), threading.Event()
+    images = [Image([shared, Layer([File("own", os.urandom(1000))])]) for _ in range(4)]
+    with FakeRegistry() as fake:
+        names = [fake.add(image, f"app{i}", "1") for i, image in enumerate(images)]
+        own = f"/v2/app0/blobs/{images[0].layers[1].digest}"
+        fake.answers[own] = half_then(gate, fake.answers[own])
+        policy = write_policy(work / "policy.json", {fake.host: ANYTHING})
+        first = start_pull(work, names[0], policy, fake, "b0")
+        try:
+            wait_until(lambda: f"GET {own}" in fake.paths() and any(shared.digest in path for path in fake.paths()))
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                done = list(pool.map(lambda i: work.pull(names[i], "--timeout", "30", policy=policy, registry=fake,
+                                                         bundle=work.new_bundle(f"b{i}")), (1, 2, 3)))
+            assert first.poll() is None and all(each.json["layers"][0]["reused"] for each in done)
+            gate.set()
+            assert first.wait(20) == OK
+        finally:
+            gate.set()
+            first.kill()
+            first.communicate()
+        assert len([path for path in fake.paths() if shared.digest in path]) == 1
+    assert guest_pull("fsck", "--store", work.store, "--json").json["clean"]
