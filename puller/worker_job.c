@@ -160,6 +160,9 @@ static gboolean on_headers(GpExchange *exchange, gpointer data, GError **error)
         .is_blob = job->request->kind == GP_REQUEST_BLOB, .size = job->request->size, .range_start = range_start(job)};
     if (!gp_answer_check(&exchange->answer, &plan, error))
         return FALSE;
+    /* Accepted: a 401 later on, when the rest of a blob is asked for, is about a token that has expired meanwhile. */
+    if (exchange->answer.status == 200 || exchange->answer.status == 206)
+        job->auth_rounds = 0;
     /* A server that knows no ranges sends all of it again: what the puller has is dropped. */
     if (plan.is_blob && exchange->answer.status == 200)
         gp_pipe_sink_restart(&job->sink, job->sink.delivered);

@@ -244,3 +244,68 @@ def test_pull_as_an_ordinary_user_says_what_is_missing(work, permissive):
     done = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *pull_command(work, image, "--policy", permissive),
                check=USAGE)
     assert "pull needs root" in done.stderr
+
+
+def test_a_token_may_expire_several_times_within_one_blob(work, fake_registry):
+    """Each connection is cut after 150 kB, and each token is good for one request: the blob needs six of them."""
+    layer = Layer([File("big", os.urandom(900_000))], "none")
+    name = fake_registry.add(Image([layer]), "app", "1")
+    tokens = []
+
+    def give_token(handler):
+        tokens.append(f"token{len(tokens)}")
+        body = b'{"token":"%s"}' % tokens[-1].encode()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    used = set()
+
+    def part(handler):
+        token = (handler.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if token not in tokens or token in used:
+            handler.send_response(401)
+            handler.send_header("WWW-Authenticate", f'Bearer realm="http://{fake_registry.host}/token",service="s"')
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        used.add(token)
+        start = int(handler.headers.get("Range", "bytes=0-").split("=")[1].split("-")[0])
+        handler.send_response(206 if start else 200)
+        if start:
+            handler.send_header("Content-Range", f"bytes {start}-{len(layer.blob) - 1}/{len(layer.blob)}")
+        handler.send_header("Content-Length", str(len(layer.blob) - start))
+        handler.end_headers()
+        handler.wfile.write(layer.blob[start:start + 150_000])
+        handler.close_connection = True
+
+    fake_registry.answers["/token"] = give_token
+    fake_registry.answers[f"/v2/app/blobs/{layer.digest}"] = part
+    policy = write_policy(work / "policy.json", default={"type": "insecureAcceptAnything"})
+    assert work.pull(name, policy=policy, registry=fake_registry).json["bytes"]["downloaded"] == len(layer.blob)
+    assert len(used) == 7
+
+
+def test_a_server_that_accepts_and_refuses_in_turn_is_not_asked_for_ever(work, fake_registry):
+    """The token is taken, the answer is cut before its first byte, the token is refused, and so on."""
+    name = fake_registry.add(Image([Layer([File("f", "x")])]), "app", "1")
+    turns = []
+    fake_registry.answers["/token"] = b'{"token":"t"}'
+
+    def answer(handler):
+        turns.append(handler.headers.get("Authorization"))
+        if len(turns) % 2:
+            handler.send_response(401)
+            handler.send_header("WWW-Authenticate", f'Bearer realm="http://{fake_registry.host}/token",service="s"')
+            handler.send_header("Content-Length", "0")
+        else:
+            handler.send_response(200)
+            handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.close_connection = True
+
+    fake_registry.answers["/v2/app/manifests/1"] = answer
+    policy = write_policy(work / "policy.json", default={"type": "insecureAcceptAnything"})
+    refused = work.verify(name, policy=policy, registry=fake_registry, check=NETWORK)
+    assert "tried 4 times" in refused.message and len(turns) == 8
