@@ -133,5 +133,6 @@
 #define GP_LIMIT_RECEIPT (4 * GP_MIB)
 #define GP_LIMIT_RECEIPTS 1000 /* kept */
 
-/* All signatures of one image that are held at once; a real one has a few KiB. */
-#define GP_LIMIT_SIGNATURES_TOTAL (16 * GP_MIB)
+/* All signatures of one document from one of three places, and they are held at once for an image and its index: six
+ * times this in memory. A real one has a few KiB. */
+#define GP_LIMIT_SIGNATURES_TOTAL (6 * GP_MIB)

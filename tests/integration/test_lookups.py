@@ -1,6 +1,7 @@
 """Where signatures are looked for: in all places that the policy can use, at the same time, and nowhere else; and how much memory the answers may take."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -105,10 +106,10 @@ print(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
 ENTRY = {"mediaType": MANIFEST, "size": 500, "artifactType": "application/vnd.dev.sigstore.bundle.v0.3+json"}
 
 
-def verify_measured(work, name, registry, key) -> tuple[dict, int, int]:
+def verify_measured(work, name, registry, requirements, **options) -> tuple[dict, int, int]:
     """The report, the exit status, and the most memory that the puller or a worker of its had (MiB)."""
-    policy = write_policy(work / "policy.json", {registry.host: sigstore_signed(key)})
-    done = subprocess.run([sys.executable, "-S", "-c", MEASURE, GUEST_PULL, "verify", name, *work.options(policy=policy, registry=registry)],
+    policy = write_policy(work / "policy.json", {registry.host: requirements})
+    done = subprocess.run([sys.executable, "-S", "-c", MEASURE, GUEST_PULL, "verify", name, *work.options(policy=policy, registry=registry, **options)],
                           capture_output=True, check=True)
     lines = done.stdout.decode().splitlines()
     status, memory = map(int, lines[-1].split())
@@ -145,7 +146,7 @@ def test_pages_of_referrers_take_little_memory(work, fake_registry, cosign_key, 
         handler.wfile.write(body)
 
     fake_registry.answers[f"/v2/app/referrers/{image.digest}"] = answer
-    report, status, memory = verify_measured(work, name, fake_registry, cosign_key)
+    report, status, memory = verify_measured(work, name, fake_registry, sigstore_signed(cosign_key))
     assert status == SIGNATURE and memory < 64, (report, memory)
     assert len([path for path in fake_registry.paths() if "/referrers/" in path]) == 16
 
@@ -173,8 +174,46 @@ def test_eight_hostile_referrers_at_once_take_little_memory(work, fake_registry,
         fake_registry.answers[f"/v2/app/manifests/{entry['digest']}"] = (200, {"Content-Type": MANIFEST}, body)
     large = {**ENTRY, "digest": "sha256:" + "f" * 64, "size": (256 << 10) + 1}
     fake_registry.answers[f"/v2/app/referrers/{image.digest}"] = index_of([*entries, large])
-    report, status, memory = verify_measured(work, name, fake_registry, cosign_key)
+    report, status, memory = verify_measured(work, name, fake_registry, sigstore_signed(cosign_key))
     assert status == SIGNATURE and memory < 64, (report, memory)
     reasons = [attempt["reason"] for attempt in report["verdict"]["requirements"][0]["signatures"]]
     assert len(reasons) == 64 and sum("a manifest of 262145 bytes" in reason for reason in reasons) == 1
     assert not [path for path in fake_registry.paths() if "f" * 64 in path]
+
+
+@pytest.mark.skipif(ASAN, reason="AddressSanitizer's own memory")
+def test_large_signatures_in_all_places_take_little_memory(work, fake_registry, gpg_key, cosign_key):
+    """As much as each of the three may give, of an image and of its index, all held at once."""
+    image = Image([Layer([File("hello", "hi")])])
+    index = Index([image])
+    name = fake_registry.add(index, "app", "1")
+    bundle_type, cosign_type = ENTRY["artifactType"], "application/vnd.dev.cosign.simplesigning.v1+json"
+
+    def put(kind, body):
+        digest = digest_of(body)
+        fake_registry.answers[f"/v2/app/{kind}/{digest}"] = (200, {"Content-Type": MANIFEST}, body)
+        return {"mediaType": MANIFEST, "digest": digest, "size": len(body)}
+
+    def artifact(layers, **more):
+        empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": "sha256:" + "0" * 64, "size": 2}
+        return json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": empty, "layers": layers, **more}).encode()
+
+    for document in (image, index):
+        hexadecimal = document.digest.removeprefix("sha256:")
+        for number in (1, 2):
+            fake_registry.answers[f"/sigs/app@sha256={hexadecimal}/signature-{number}"] = b"\x89" + os.urandom(3_000_000)
+        payloads = [{**put("blobs", os.urandom(3_000_000)), "mediaType": cosign_type, "annotations": {"dev.cosignproject.cosign/signature": "AAAA"}}
+                    for _ in range(2)]
+        fake_registry.answers[f"/v2/app/manifests/sha256-{hexadecimal}.sig"] = (200, {"Content-Type": MANIFEST}, artifact(payloads))
+        entries = []
+        for _ in range(5):
+            bundle = {**put("blobs", b'{"x":"' + os.urandom(500_000).hex().encode() + b'"}'), "mediaType": bundle_type}
+            subject = {"mediaType": MANIFEST, "digest": document.digest, "size": len(document.manifest)}
+            entries.append({**ENTRY, **put("manifests", artifact([bundle], artifactType=bundle_type, subject=subject))})
+        fake_registry.answers[f"/v2/app/referrers/{document.digest}"] = index_of(entries)
+    (work / "registries.d").mkdir()
+    (work / "registries.d/x.yaml").write_text(f"docker:\n  {fake_registry.host}:\n    lookaside: http://{fake_registry.host}/sigs\n")
+    report, status, memory = verify_measured(work, name, fake_registry, [sigstore_signed(cosign_key), signed_by(gpg_key)],
+                                             registries_d=work / "registries.d")
+    assert status == SIGNATURE and memory < 64, (report, memory)
+    assert [len(judged["signatures"]) for judged in report["verdict"]["requirements"]] == [14, 4]

@@ -170,7 +170,7 @@ def test_many_big_signatures_do_not_fill_the_memory(work, fake_registry, cosign_
     fake_registry.answers[f"/v2/r/x/manifests/{cosign_tag(image.digest)}"] = (200, {"Content-Type": MANIFEST}, to_json(manifest))
     policy = write_policy(work / "strict.json", {fake_registry.host: sigstore_signed(cosign_key, "matchRepository")})
     done = guest_pull("verify", name, "--policy", policy, "--plain-http", fake_registry.host, "--json", check=LIMIT)
-    assert "signatures of more than 16777216 bytes together" in done.message
+    assert "signatures of more than 6291456 bytes together" in done.message
 
 
 # ---- what is said, and where
