@@ -1,6 +1,10 @@
 #include "puller/worker_answer.h"
 
+#include <sys/random.h>
+
 #include "puller/worker_header.h"
+
+#define BACKOFF_MS 250
 
 static gboolean refuse(GError **error, const char *why)
 {
@@ -16,12 +20,13 @@ static gboolean check_partial(const GpAnswer *answer, const GpAnswerPlan *plan, 
         return refuse(error, "the server sends a part although all of it was asked for");
     if (!answer->content_range || !gp_content_range_parse(answer->content_range, &start, &end, &total))
         return refuse(error, "the server does not say properly which part it sends");
-    if (start == plan->range_start && total == plan->size && end + 1 == total)
+    guint64 behind = plan->range_length ? plan->range_start + plan->range_length : plan->size;
+    if (start == plan->range_start && total == plan->size && end + 1 == behind)
         return TRUE;
     g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
         "the server sends bytes %" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
         ", asked for were %" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT,
-        start, end, total, plan->range_start, plan->size - 1, plan->size);
+        start, end, total, plan->range_start, behind - 1, plan->size);
     return FALSE;
 }
 
@@ -33,7 +38,9 @@ gboolean gp_answer_check(const GpAnswer *answer, const GpAnswerPlan *plan, GErro
         return refuse(error, "the server sends an encoded answer, which was not asked for");
     if (answer->status == 206 && !check_partial(answer, plan, error))
         return FALSE;
-    guint64 expected = answer->status == 206 ? plan->size - plan->range_start : plan->size;
+    guint64 expected = answer->status != 206 ? plan->size
+                       : plan->range_length  ? plan->range_length
+                                             : plan->size - plan->range_start;
     if (!plan->is_blob || !answer->has_length || answer->length == expected)
         return TRUE;
     g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
@@ -71,6 +78,13 @@ guint gp_answer_retry_after(const GpAnswer *answer, guint max)
 {
     gint64 now = g_get_real_time() / G_USEC_PER_SEC;
     return answer->retry_after ? gp_retry_after_parse(answer->retry_after, now, max) : 0;
+}
+
+guint gp_backoff_ms(guint tries)
+{
+    guint8 random = 128;
+    (void) !getrandom(&random, sizeof random, GRND_NONBLOCK);
+    return (BACKOFF_MS << MIN(tries - 1, 10)) * (128 + random) / 256;
 }
 
 static const struct {

@@ -11,7 +11,6 @@ static void challenge_free(gpointer data)
     g_free(challenge->scheme);
     g_free(challenge->realm);
     g_free(challenge->service);
-    g_free(challenge->error);
     g_free(challenge);
 }
 
@@ -75,7 +74,6 @@ static gboolean take_parameter(const char **at, const char *name, GpChallenge *c
         return fail(error, "a parameter without a proper value");
     char **place = g_ascii_strcasecmp(name, "realm") == 0     ? &challenge->realm
                    : g_ascii_strcasecmp(name, "service") == 0 ? &challenge->service
-                   : g_ascii_strcasecmp(name, "error") == 0   ? &challenge->error
                                                               : NULL;
     if (place && *place)
         return fail(error, "a parameter occurs twice");

@@ -8,7 +8,6 @@ typedef struct {
     char *scheme; /* lower case: "bearer", "basic" */
     char *realm;  /* NULL when absent, like the others */
     char *service;
-    char *error; /* "insufficient_scope", … */
 } GpChallenge;
 
 /* Adds the challenges of one field value to @challenges (GpChallenge*). Unknown parameters are skipped. Errors: INVALID

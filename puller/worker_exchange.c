@@ -8,6 +8,7 @@
 
 #define LOW_SPEED_BYTES 1024
 #define LOW_SPEED_SECONDS 30
+#define HURRY_SECONDS 10
 #define BUFFER_SIZE (256 * 1024)
 #define MAX_FIELDS_KEPT 16
 
@@ -151,8 +152,8 @@ static gboolean set_proxy(GpExchange *exchange, const GpExchangeRequest *request
  * TLS. */
 static gboolean set_version(GpExchange *exchange, const GpExchangeRequest *request)
 {
-    gboolean shared = g_str_has_prefix(request->url, "https:") && !request->may_pause;
-    long version = request->may_pause ? (long) CURL_HTTP_VERSION_1_1 : (long) CURL_HTTP_VERSION_2TLS;
+    gboolean shared = g_str_has_prefix(request->url, "https:") && !request->own_connection;
+    long version = request->own_connection ? (long) CURL_HTTP_VERSION_1_1 : (long) CURL_HTTP_VERSION_2TLS;
     return curl_easy_setopt(exchange->easy, CURLOPT_HTTP_VERSION, version) == CURLE_OK &&
            curl_easy_setopt(exchange->easy, CURLOPT_PIPEWAIT, shared ? 1L : 0L) == CURLE_OK;
 }
@@ -165,9 +166,14 @@ static gboolean set_request(GpExchange *exchange, const GpExchangeRequest *reque
     if (ok && request->form)
         ok = curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->form) == CURLE_OK;
     if (ok && request->range_start > 0) {
-        g_autofree char *range = g_strdup_printf("%" G_GUINT64_FORMAT "-", request->range_start);
+        g_autofree char *end = request->range_length ? g_strdup_printf("%" G_GUINT64_FORMAT,
+                                                           request->range_start + request->range_length - 1)
+                                                     : NULL;
+        g_autofree char *range = g_strdup_printf("%" G_GUINT64_FORMAT "-%s", request->range_start, end ? end : "");
         ok = curl_easy_setopt(easy, CURLOPT_RANGE, range) == CURLE_OK;
     }
+    if (ok && request->hurry)
+        ok = curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long) HURRY_SECONDS) == CURLE_OK;
     return ok;
 }
 
@@ -180,6 +186,8 @@ static gboolean set_options(GpExchange *exchange)
            curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_USERAGENT, "guest-pull/" GP_VERSION) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           /* Giving up on a name server that does not answer is waiting for nobody's thread. */
+           curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->detail) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long) BUFFER_SIZE) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long) GP_LIMIT_CONNECT_TIMEOUT) == CURLE_OK &&
@@ -189,7 +197,7 @@ static gboolean set_options(GpExchange *exchange)
            curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEDATA, exchange) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PRIVATE, exchange->data) == CURLE_OK;
+           curl_easy_setopt(easy, CURLOPT_PRIVATE, exchange) == CURLE_OK;
 }
 
 GpExchange *gp_exchange_start(
@@ -235,4 +243,13 @@ char *gp_exchange_problem(const GpExchange *exchange, CURLcode result)
 void gp_exchange_resume(GpExchange *exchange)
 {
     (void) curl_easy_pause(exchange->easy, CURLPAUSE_CONT);
+}
+
+void gp_exchange_done(CURL *easy, CURLcode result)
+{
+    char *private = NULL;
+    if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private) != CURLE_OK || !private)
+        return;
+    GpExchange *exchange = (GpExchange *) (gpointer) private;
+    exchange->handler->on_done(exchange, exchange->data, result);
 }

@@ -17,6 +17,8 @@ typedef struct {
      * or -1 with
      * @error. */
     gssize (*on_body)(GpExchange *exchange, gpointer data, const guint8 *bytes, gsize length, GError **error);
+    /* It has ended with @result; may free it. */
+    void (*on_done)(GpExchange *exchange, gpointer data, CURLcode result);
 } GpExchangeHandler;
 
 /* By the scheme of what is asked, as libcurl reads them; NULL: none. */
@@ -31,7 +33,10 @@ typedef struct {
     const char *accept;        /* field value or NULL */
     const char *form;          /* body of a POST, or NULL for GET */
     guint64 range_start;       /* 0: everything */
-    gboolean may_pause;        /* its body may have to wait for its reader */
+    guint64 range_length;      /* 0: from there to the end */
+    gboolean own_connection;   /* shared with no other exchange at the same time: its body may have to wait for its
+                                * reader, or be the faster for it */
+    gboolean hurry;            /* given up sooner when nothing comes */
     gboolean show_certificate;
 } GpExchangeRequest;
 
@@ -62,8 +67,12 @@ struct _GpExchange {
 /* Adds the request to @multi. @handler and @data outlive it. NULL only without memory. */
 GpExchange *gp_exchange_start(
     CURLM *multi, GpTls *tls, const GpExchangeRequest *request, const GpExchangeHandler *handler, gpointer data);
-/* Takes it out of @multi and frees it; may not be called from a handler. */
+/* Takes it out of @multi and frees it; may not be called from on_headers and on_body. */
 void gp_exchange_free(GpExchange *exchange, CURLM *multi);
 void gp_exchange_resume(GpExchange *exchange);
+
+/* Tells the handler of the exchange that @easy belongs to. */
+void gp_exchange_done(CURL *easy, CURLcode result);
+
 /* Why it ended with @result, in libcurl's words, the special ones behind the general ones; the caller's. */
 char *gp_exchange_problem(const GpExchange *exchange, CURLcode result);

@@ -1,7 +1,5 @@
 #include "puller/worker_job.h"
 
-#include <sys/random.h>
-
 #include "base/error.h"
 #include "base/frame.h"
 #include "base/io.h"
@@ -12,30 +10,24 @@
 #include "puller/worker_exchange.h"
 #include "puller/worker_header.h"
 #include "puller/worker_log.h"
+#include "puller/worker_parts.h"
 #include "puller/worker_reply.h"
 #include "puller/worker_request.h"
 #include "puller/worker_sink.h"
 #include "puller/worker_url.h"
 
 #define MAX_TRIES 4
-#define MAX_SMALL_BODY (64 * 1024) /* of an answer that is not what we asked for */
-#define BACKOFF_MS 250
+#define MAX_SMALL_BODY (64 * 1024)  /* of an answer that is not what we asked for */
 #define GRACE_SECONDS 1             /* the puller has the same deadline, and its word is the one that should be heard */
 #define MAX_RETRY_AFTER 60          /* seconds */
 #define ENOUGH_PROGRESS (64 * 1024) /* bytes that make an attempt count as a success */
-
-static const char index_type[] = "application/vnd.oci.image.index.v1+json";
-static const char manifest_types[] = "application/vnd.oci.image.manifest.v1+json, "
-                                     "application/vnd.oci.image.index.v1+json, "
-                                     "application/vnd.docker.distribution.manifest.v2+json, "
-                                     "application/vnd.docker.distribution.manifest.list.v2+json, "
-                                     "application/vnd.docker.distribution.manifest.v1+prettyjws, "
-                                     "application/vnd.docker.distribution.manifest.v1+json";
+#define WORTH_PARTS (8 * GP_PART_SIZE)
 
 typedef enum {
     PHASE_ASK,     /* the request itself, or a redirect of it */
     PHASE_TOKEN,   /* the token server */
     PHASE_WAIT,    /* until next_time, then from the start */
+    PHASE_PARTS,   /* the rest of the blob comes in parts */
     PHASE_DELIVER, /* the document is complete and goes into the pipe */
     PHASE_DONE,
 } Phase;
@@ -46,7 +38,7 @@ struct _GpJob {
     Phase phase;
     GpPipeSink sink;
     int reply_fd;
-    GpExchange *exchange; /* NULL in WAIT, DELIVER and DONE */
+    GpExchange *exchange; /* NULL in WAIT, PARTS, DELIVER and DONE */
     gboolean paused;      /* the exchange waits for room in the pipe */
 
     char *url;           /* asked now: the request's, or where it was redirected */
@@ -63,6 +55,9 @@ struct _GpJob {
     guint tries;
     guint64 delivered_before; /* at the start of this try */
     gboolean no_ranges; /* the server refused to go on where the last answer ended: it must send all of it again */
+    GpParts *parts;     /* NULL: one connection does */
+    gboolean no_parts;
+    GpPace pace;
     gint64 next_time, deadline;
     int status;
     char *content_type, *next_page;
@@ -84,6 +79,7 @@ static void finish(GpJob *job, const GError *error)
         tell(job, "broken off");
     gp_exchange_free(job->exchange, job->context->multi);
     job->exchange = NULL;
+    g_clear_pointer(&job->parts, gp_parts_free);
     gp_close_fd(&job->sink.fd);
     gp_reply_write(
         job->reply_fd, job->status, job->sink.delivered, job->content_type, job->next_page, job->log.untold, error);
@@ -119,10 +115,7 @@ static void retry(GpJob *job, guint retry_after, const char *why)
     }
     gp_exchange_free(job->exchange, job->context->multi);
     job->exchange = NULL;
-    guint8 random = 128;
-    (void) !getrandom(&random, sizeof random, GRND_NONBLOCK);
-    guint delay = (BACKOFF_MS << (job->tries - 1)) * (128 + random) / 256;
-    job->next_time = g_get_monotonic_time() + (gint64) MAX(delay, retry_after * 1000) * 1000;
+    job->next_time = g_get_monotonic_time() + (gint64) MAX(gp_backoff_ms(job->tries), retry_after * 1000) * 1000;
     job->phase = PHASE_WAIT;
     if (job->next_time > job->deadline)
         fail(job, GP_ERROR_NETWORK, "%s (and no time is left to try again)", why);
@@ -175,9 +168,23 @@ static gboolean is_wanted(const GpJob *job)
     return job->phase == PHASE_ASK && (status == 200 || status == 206);
 }
 
+/* What the parts bring is theirs: the answer is broken off where they begin. */
+static gssize take_until_parts(GpJob *job, const guint8 *bytes, gsize length)
+{
+    GpPipeSink *sink = &job->sink;
+    guint64 room = gp_parts_first(job->parts) - sink->delivered + sink->skip + sink->partial;
+    GpSinkResult result = gp_pipe_sink_write(sink, bytes, (gsize) MIN(length, room));
+    job->paused = result == GP_SINK_FULL;
+    if (job->paused)
+        return CURL_WRITEFUNC_PAUSE;
+    return result == GP_SINK_GONE || sink->delivered == gp_parts_first(job->parts) ? -1 : (gssize) length;
+}
+
 static gssize take_blob(GpJob *job, const guint8 *bytes, gsize length, GError **error)
 {
     GpPipeSink *sink = &job->sink;
+    if (job->parts)
+        return take_until_parts(job, bytes, length);
     if (sink->delivered + length - sink->partial > job->request->size + sink->skip) {
         g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
             "the server sends more than the %" G_GUINT64_FORMAT " bytes that the manifest names", job->request->size);
@@ -218,12 +225,9 @@ static gssize on_body(GpExchange *exchange, gpointer data, const guint8 *bytes, 
     return take_document(job, bytes, length, error);
 }
 
-static const GpExchangeHandler handler = {on_headers, on_body};
+static void on_done(GpExchange *exchange, gpointer data, CURLcode result);
 
-static const char *accepted_types(GpRequestKind kind)
-{
-    return kind == GP_REQUEST_MANIFEST ? manifest_types : kind == GP_REQUEST_REFERRERS ? index_type : NULL;
-}
+static const GpExchangeHandler handler = {on_headers, on_body, on_done};
 
 /* The exchange that the phase needs. A blob of which a part is there asks for the rest, and gets ready for a server
  * that sends all of it again. */
@@ -240,14 +244,15 @@ static void start_exchange(GpJob *job)
                          : own ? job->authorization
                                : NULL,
         .form = token ? job->auth.token_form : NULL,
-        .accept = token ? NULL : accepted_types(job->request->kind),
+        .accept = token ? NULL : gp_request_accept(job->request->kind),
         .range_start = token ? 0 : range_start(job),
-        .may_pause = !token && job->request->kind == GP_REQUEST_BLOB && job->request->size > GP_FETCH_PIPE_SIZE,
+        .own_connection = !token && job->request->kind == GP_REQUEST_BLOB && job->request->size > GP_FETCH_PIPE_SIZE,
         .show_certificate = own,
     };
     g_byte_array_set_size(job->body, 0);
     gp_pipe_sink_restart(&job->sink, 0);
     job->enough = job->paused = job->told = FALSE;
+    job->pace = (GpPace){0};
     job->exchange = gp_exchange_start(job->context->multi, job->context->tls, &request, &handler, job);
     if (!job->exchange)
         fail(job, GP_ERROR_INVALID, "the request cannot be made");
@@ -419,13 +424,28 @@ static void answer_done(GpJob *job)
         refuse_status(job);
 }
 
-void gp_job_exchange_done(GpJob *job, CURLcode result)
+/* The reader has come to where the parts begin, and broke off for that. */
+static gboolean meets_parts(const GpJob *job)
 {
-    const GError *broken = job->exchange->error;
-    tell(job, broken ? broken->message : result == CURLE_OK || job->enough ? NULL : curl_easy_strerror(result));
+    return job->parts && job->sink.delivered == gp_parts_first(job->parts);
+}
+
+static void on_done(GpExchange *exchange, gpointer data, CURLcode result)
+{
+    GpJob *job = data;
+    const GError *broken = exchange->error;
+    gboolean fine = result == CURLE_OK || job->enough || meets_parts(job);
+    tell(job, broken ? broken->message : fine ? NULL : curl_easy_strerror(result));
     if (job->exchange->error) {
         g_autoptr(GError) error = g_steal_pointer(&job->exchange->error);
         fail_with(job, error);
+        return;
+    }
+    if (meets_parts(job)) {
+        gp_exchange_free(job->exchange, job->context->multi);
+        job->exchange = NULL;
+        job->paused = FALSE;
+        job->phase = PHASE_PARTS;
         return;
     }
     if (result == CURLE_OK || job->enough) {
@@ -443,6 +463,61 @@ void gp_job_exchange_done(GpJob *job, CURLcode result)
         retry(job, 0, why);
     } else {
         fail(job, code, "%s", why);
+    }
+}
+
+/* ---- several connections for a blob that comes slowly */
+
+static gboolean is_slow(GpJob *job, gint64 now)
+{
+    /* A pace that the puller sets, by not reading, is none of the network's. */
+    gboolean counts = is_wanted(job) && !job->paused && job->sink.skip == 0;
+    return gp_pace_is_slow(&job->pace, now, job->sink.delivered, counts);
+}
+
+static void begin_parts(GpJob *job)
+{
+    gboolean own = at_origin(job);
+    const GpPartsPlan plan = {.log = &job->log,
+        .url = job->url,
+        .authorization = own ? job->authorization : NULL,
+        .show_certificate = own,
+        .first = job->sink.delivered + GP_PART_SIZE,
+        .size = job->request->size};
+    job->parts = gp_parts_new(job->context, &plan);
+}
+
+static void parts_ended(GpJob *job)
+{
+    job->no_parts = !gp_parts_may_return(job->parts);
+    g_clear_pointer(&job->parts, gp_parts_free);
+    if (job->phase == PHASE_PARTS)
+        begin_chain(job);
+}
+
+static void tick_parts(GpJob *job, gint64 now, gboolean writable)
+{
+    gboolean asking = job->phase == PHASE_ASK && job->request->kind == GP_REQUEST_BLOB;
+    if (!job->parts && asking && !job->no_parts && !job->no_ranges && is_slow(job, now) &&
+        job->context->parts < GP_LIMIT_PARTS && job->request->size - job->sink.delivered >= WORTH_PARTS)
+        begin_parts(job);
+    if (!job->parts || (job->phase == PHASE_PARTS && job->paused && !writable))
+        return;
+    GpPartsState state = job->phase == PHASE_PARTS ? gp_parts_deliver(job->parts, now, &job->sink, &job->paused)
+                                                   : gp_parts_fetch(job->parts, now, job->sink.delivered);
+    switch (state) {
+    case GP_PARTS_GOING:
+        break;
+    case GP_PARTS_COMPLETE:
+        job->status = 206;
+        finish(job, NULL);
+        break;
+    case GP_PARTS_ENDED:
+        parts_ended(job);
+        break;
+    case GP_PARTS_GONE:
+        fail(job, GP_ERROR_NETWORK, "given up by the puller");
+        break;
     }
 }
 
@@ -474,10 +549,12 @@ void gp_job_tick(GpJob *job, gint64 now, gboolean writable, gboolean reader_gone
         deliver(job);
     } else if (job->phase == PHASE_WAIT && now >= job->next_time) {
         begin_chain(job);
-    } else if (job->paused && writable) {
+    } else if (job->paused && writable && job->exchange) {
         job->paused = FALSE;
         gp_exchange_resume(job->exchange);
     }
+    if (job->phase != PHASE_DONE)
+        tick_parts(job, now, writable);
 }
 
 int gp_job_watch(const GpJob *job, gboolean *for_room)
@@ -494,17 +571,6 @@ gint64 gp_job_next_time(const GpJob *job)
 gboolean gp_job_is_done(const GpJob *job)
 {
     return job->phase == PHASE_DONE;
-}
-
-/* The puller says of a host that plain http is all right, which its redirects and token servers must know too. */
-static void allow_plain_http(GpWorkerContext *context, const char *host)
-{
-    if (context->plain_http && g_strv_contains((const char *const *) context->plain_http, host))
-        return;
-    g_autofree char *joined = context->plain_http ? g_strjoinv("\n", context->plain_http) : g_strdup("");
-    g_autofree char *all = *joined ? g_strjoin("\n", joined, host, NULL) : g_strdup(host);
-    g_strfreev(context->plain_http);
-    context->plain_http = g_strsplit(all, "\n", -1);
 }
 
 GpJob *gp_job_new(GpWorkerContext *context, const char *message, gsize length, int body_fd, int reply_fd)
@@ -524,7 +590,7 @@ GpJob *gp_job_new(GpWorkerContext *context, const char *message, gsize length, i
         return job;
     }
     if (job->request->insecure_host)
-        allow_plain_http(context, job->request->insecure_host);
+        gp_url_allow_plain_http(&context->plain_http, job->request->insecure_host);
     if (job->request->kind != GP_REQUEST_URL) {
         job->token_key = gp_auth_key(job->request);
         use_authorization(job, gp_tokens_get(context->tokens, job->token_key));
@@ -537,6 +603,7 @@ void gp_job_free(GpJob *job)
 {
     if (!job)
         return;
+    gp_parts_free(job->parts);
     gp_exchange_free(job->exchange, job->context->multi);
     gp_close_fd(&job->sink.fd);
     gp_close_fd(&job->reply_fd);

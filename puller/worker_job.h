@@ -17,6 +17,7 @@ typedef struct {
     CURLM *multi;
     GpTls *tls;
     GpTokens *tokens;
+    guint parts; /* of blobs that are fetched now (worker_parts.h) */
 } GpWorkerContext;
 
 typedef struct _GpJob GpJob;
@@ -25,9 +26,6 @@ typedef struct _GpJob GpJob;
  * becomes its reply. */
 GpJob *gp_job_new(GpWorkerContext *context, const char *message, gsize length, int body_fd, int reply_fd);
 void gp_job_free(GpJob *job);
-
-/* libcurl has ended the job's exchange with @result. */
-void gp_job_exchange_done(GpJob *job, CURLcode result);
 
 /* To be called often: resumes what waited for room in the pipe (@writable) or for the clock, notices deadlines. */
 void gp_job_tick(GpJob *job, gint64 now, gboolean writable, gboolean reader_gone);

@@ -49,10 +49,9 @@ static void collect_finished(Loop *loop)
     while ((message = curl_multi_info_read(loop->context->multi, &left))) {
         if (message->msg != CURLMSG_DONE)
             continue;
+        /* @message lives no longer than its handle. */
         CURLcode result = message->data.result;
-        char *job = NULL;
-        if (curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &job) == CURLE_OK && job)
-            gp_job_exchange_done((GpJob *) (gpointer) job, result);
+        gp_exchange_done(message->easy_handle, result);
     }
 }
 

@@ -12,7 +12,7 @@
 #include "puller/worker_loop.h"
 #include "puller/worker_sandbox.h"
 
-#define MAX_HOST_CONNECTIONS 16L
+#define MAX_HOST_CONNECTIONS (16L + GP_LIMIT_PARTS)
 #define MAX_CONNECTIONS 64L
 
 static gboolean read_hosts(json_t *array, char ***hosts, GError **error)

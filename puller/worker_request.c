@@ -7,6 +7,13 @@
 #include "puller/worker_token.h"
 #include "puller/worker_url.h"
 
+static const char manifest_types[] = "application/vnd.oci.image.manifest.v1+json, "
+                                     "application/vnd.oci.image.index.v1+json, "
+                                     "application/vnd.docker.distribution.manifest.v2+json, "
+                                     "application/vnd.docker.distribution.manifest.list.v2+json, "
+                                     "application/vnd.docker.distribution.manifest.v1+prettyjws, "
+                                     "application/vnd.docker.distribution.manifest.v1+json";
+
 typedef struct {
     json_t *kind, *scheme, *host, *repository, *selector, *url, *size, *max_bytes, *username, *password,
         *identity_token, *page, *insecure;
@@ -109,6 +116,13 @@ GpRequest *gp_request_parse(const char *message, gsize length, char *const *plai
         request->identity_token = copy(f.identity_token);
     }
     return g_steal_pointer(&request);
+}
+
+const char *gp_request_accept(GpRequestKind kind)
+{
+    return kind == GP_REQUEST_MANIFEST    ? manifest_types
+           : kind == GP_REQUEST_REFERRERS ? "application/vnd.oci.image.index.v1+json"
+                                          : NULL;
 }
 
 void gp_request_free(GpRequest *request)

@@ -24,5 +24,8 @@ typedef struct {
  * only for
  * @plain_http. Errors: INVALID. */
 GpRequest *gp_request_parse(const char *message, gsize length, char *const *plain_http, GError **error);
+/* The Accept field's value for such a request; NULL: anything. */
+const char *gp_request_accept(GpRequestKind kind);
+
 void gp_request_free(GpRequest *request);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpRequest, gp_request_free)

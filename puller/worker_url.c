@@ -101,3 +101,13 @@ gboolean gp_url_check_scheme(const char *url, char *const *plain_http, GError **
         place);
     return FALSE;
 }
+
+void gp_url_allow_plain_http(char ***plain_http, const char *host)
+{
+    if (*plain_http && g_strv_contains((const char *const *) *plain_http, host))
+        return;
+    guint length = *plain_http ? g_strv_length(*plain_http) : 0;
+    *plain_http = g_renew(char *, *plain_http, length + 2);
+    (*plain_http)[length] = g_strdup(host);
+    (*plain_http)[length + 1] = NULL;
+}

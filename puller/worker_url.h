@@ -22,3 +22,7 @@ char *gp_url_add_query(const char *url, const char *name, const char *value);
 /* May @url be asked? https always; http only for a "HOST[:PORT]" that stands, exactly as written, in @plain_http.
  * Errors: INVALID, with the option to use as hint. */
 gboolean gp_url_check_scheme(const char *url, char *const *plain_http, GError **error);
+
+/* Adds @host to the list, if it is not there: the puller says of it that plain http is all right, which its redirects
+ * and token servers must know too. */
+void gp_url_allow_plain_http(char ***plain_http, const char *host);

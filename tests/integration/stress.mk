@@ -10,7 +10,7 @@ check-crash: $(PROGRAMS)
 check-storm: $(PROGRAMS)
 	$(Q)GUEST_PULL_ROUNDS=$(ROUNDS) BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider tests/integration/test_storm.py
 
-# 100 MB at 20 Mbit/s, 100 ms before each answer, every connection cut after 10 MB.
+# 100 MB at 20 Mbit/s, 100 ms later each way, 2 % of all packets lost, every connection cut after 10 MB; and what else needs patience.
 check-network: $(PROGRAMS)
 	$(Q)GUEST_PULL_NETWORK_MB=100 GUEST_PULL_NETWORK_MBIT=20 BUILD=$(abspath $(BUILD)) \
-	  $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/integration/test_registries.py -k cut
+	  $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/integration/test_registries.py tests/integration/test_network.py -k "cut or line"

@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -48,11 +49,16 @@ class Http:
     host: str  # "127.0.0.1:port"
     ca: str | None = None
     auth: tuple[str, str] | None = None
+    client: tuple[str, str] | None = None  # certificate and key to show, PEM
+    has_referrers = False
 
     def request(self, method: str, path: str, body: bytes | None = None, headers: dict | None = None):
         """Returns (status, headers, body). Credentials are sent if the registry has any."""
         if self.ca:
-            connection = http.client.HTTPSConnection(self.host, timeout=30, context=ssl.create_default_context(cafile=self.ca))
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.client:
+                context.load_cert_chain(*self.client)
+            connection = http.client.HTTPSConnection(self.host, timeout=30, context=context)
         else:
             connection = http.client.HTTPConnection(self.host, timeout=30)
         headers = dict(headers or {})
@@ -88,12 +94,14 @@ class Http:
         return body if status == 200 else None
 
     def certs_d(self, folder) -> str:
-        """A directory for --cert-dir (ours and skopeo's) that trusts this registry's CA: folder/host:port with a ca.crt. Returns it."""
+        """A directory for --cert-dir (ours and skopeo's) that trusts this registry's CA: folder/host:port with a ca.crt, and with the client's pair. Returns it."""
         place = os.path.join(os.fspath(folder), self.host)
         os.makedirs(place, exist_ok=True)
         if self.ca:
             with open(self.ca) as source, open(os.path.join(place, "ca.crt"), "w") as out:
                 out.write(source.read())
+        for name, path in zip(("client.cert", "client.key"), self.client or ()):
+            shutil.copy(path, os.path.join(place, name))
         return place
 
     def authfile(self, path, auth: tuple[str, str] | None = None) -> str:
@@ -106,10 +114,12 @@ class Http:
 
 class Registry(Http):
     """Debian's docker-registry as a child process, storing below `folder`. `auth`: (user, password) for basic authentication.
-    `upstream`: URL of a registry that it is a pull-through mirror of. Use as a context manager, or call stop()."""
+    `upstream`: URL of a registry that it is a pull-through mirror of. `client`: certificate and key that whoever asks must show, over TLS. Use as a context manager,
+    or call stop()."""
 
-    def __init__(self, folder, auth: tuple[str, str] | None = None, tls: bool = False, upstream: str | None = None):
-        self.folder, self.auth, self.upstream = os.path.abspath(folder), auth, upstream
+    def __init__(self, folder, auth: tuple[str, str] | None = None, tls: bool = False, upstream: str | None = None,
+                 client: tuple[str, str] | None = None):
+        self.folder, self.auth, self.upstream, self.client = os.path.abspath(folder), auth, upstream, client
         os.makedirs(os.path.join(self.folder, "data"), exist_ok=True)
         cert = key = None
         if tls:
@@ -130,7 +140,7 @@ class Registry(Http):
         if self.upstream:
             config["proxy"] = {"remoteurl": self.upstream}
         if cert:
-            config["http"]["tls"] = {"certificate": cert, "key": key}
+            config["http"]["tls"] = {"certificate": cert, "key": key, **({"clientcas": [self.client[0]]} if self.client else {})}
         if self.auth:
             users = os.path.join(self.folder, "htpasswd")
             line = subprocess.run(["htpasswd", "-niBC", "4", self.auth[0]], input=self.auth[1].encode(), stdout=subprocess.PIPE,
@@ -194,6 +204,27 @@ class Registry(Http):
         return os.path.join(self.folder, "data/docker/registry/v2/blobs", algorithm, name[:2], name, "data")
 
 
+class GoRegistry(Http):
+    """The registry of go-containerregistry in memory, which has the referrers API: `program` is what tests/tools/registries.sh built. Context manager."""
+
+    has_referrers = True
+
+    def __init__(self, program):
+        self.process = subprocess.Popen([program], stdout=subprocess.PIPE, text=True)
+        self.host = self.process.stdout.readline().strip()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
 class FakeRegistry(Http):
     """A registry in a thread of ours that answers what it is told. `answers` maps a path (no query) to one of
        bytes                              200 with this body
@@ -202,7 +233,7 @@ class FakeRegistry(Http):
     and everything else is 404. "/v2/" is there. All requests are recorded in `seen` as (method, path, headers).
     add(image, repository, tag) makes an Image or Index available. Context manager."""
 
-    def __init__(self, folder=None, tls: bool = False):
+    def __init__(self, folder=None, tls: bool = False, address: str = "127.0.0.1"):
         self.answers: dict = {"/v2/": (200, {"Content-Type": "application/json"}, b"{}")}
         self.seen: list = []
         fake = self
@@ -231,17 +262,20 @@ class FakeRegistry(Http):
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 64
+            address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
             def handle_error(self, *_):  # a client that hangs up is what many tests are about
                 pass
 
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server((address, 0), Handler)
         if tls:
             self.ca, cert, key = make_certificates(os.path.join(os.fspath(folder), "fake-certificates"))
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(cert, key)
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+        self.host = f"[{address}]" if ":" in address else address
+        self.host += f":{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
 
