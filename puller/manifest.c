@@ -307,6 +307,13 @@ static gboolean may_be_chosen(const GpDescriptor *entry)
            !(entry->annotations && g_hash_table_contains(entry->annotations, "vnd.docker.reference.type"));
 }
 
+/* Who builds images twice says so of the smaller ones (containers/image's annotation). */
+static gboolean says_zstd(const GpDescriptor *entry)
+{
+    return entry->annotations &&
+           g_strcmp0(g_hash_table_lookup(entry->annotations, "io.github.containers.compression.zstd"), "true") == 0;
+}
+
 static char *list_offers(const GpIndex *index)
 {
     g_autoptr(GString) list = g_string_new(NULL);
@@ -335,7 +342,7 @@ const GpDescriptor *gp_index_choose(const GpIndex *index, const GpPlatform *plat
             continue;
         }
         int rank = gp_platform_rank(platform, entry->os, entry->architecture, entry->variant);
-        if (rank >= 0 && rank < best_rank) {
+        if (rank >= 0 && (rank < best_rank || (rank == best_rank && says_zstd(entry) && !says_zstd(best)))) {
             best = entry;
             best_rank = rank;
         }

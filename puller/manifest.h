@@ -45,8 +45,9 @@ void gp_index_free(GpIndex *index);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpManifest, gp_manifest_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpIndex, gp_index_free)
 
-/* The entry for @platform (variant order as gp_platform_rank(); entries without platform last; attestation manifests,
- * "unknown/unknown", and entries that are neither manifest nor index never). Borrowed. Errors: UNSUPPORTED naming what
+/* The entry for @platform (variant order as gp_platform_rank(), of equals one that says it is compressed with zstd,
+ * then the first; entries without platform last; attestation manifests, "unknown/unknown", and entries that are neither
+ * manifest nor index never). Borrowed. Errors: UNSUPPORTED naming what
  * is on offer. */
 const GpDescriptor *gp_index_choose(const GpIndex *index, const GpPlatform *platform, GError **error);
 

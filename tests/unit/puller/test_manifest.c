@@ -209,7 +209,8 @@ static void test_artifact(void)
     }
 }
 
-/* An index whose entries are "os/arch/variant" words; the size of the chosen one is its place, or -1. */
+/* An index whose entries are "os/arch/variant" words, with "+WORD" behind them when an annotation says so of zstd; the
+ * size of the chosen one is its place, or -1. */
 static int choose(const char *entries, const char *wanted, GError **error)
 {
     g_auto(GStrv) words = g_strsplit(entries, " ", -1);
@@ -217,6 +218,12 @@ static int choose(const char *entries, const char *wanted, GError **error)
     for (guint i = 0; words[i]; i++) {
         g_string_append_printf(text, "%s{\"digest\":\"sha256:" HEX "\",\"size\":%u,\"mediaType\":\"%s\"", i ? "," : "",
             i, strcmp(words[i], "other") == 0 ? "application/vnd.other" : GP_TYPE_OCI_MANIFEST);
+        char *zstd = strchr(words[i], '+');
+        if (zstd) {
+            *zstd = '\0';
+            g_string_append_printf(
+                text, ",\"annotations\":{\"io.github.containers.compression.zstd\":\"%s\"}", zstd + 1);
+        }
         g_auto(GStrv) parts = g_strsplit(words[i], "/", 3);
         if (g_strv_length(parts) >= 2)
             g_string_append_printf(text, ",\"platform\":{\"os\":\"%s\",\"architecture\":\"%s\",\"variant\":\"%s\"}",
@@ -245,6 +252,11 @@ static void test_choose(void)
     } rows[] = {
         {"linux/arm64 linux/amd64", "linux/amd64", 1},
         {"linux/amd64 linux/amd64", "linux/amd64", 0},
+        {"linux/amd64 linux/amd64+true linux/amd64+true", "linux/amd64", 1},
+        {"linux/amd64+true linux/amd64", "linux/amd64", 0},
+        {"linux/amd64 linux/amd64+false", "linux/amd64", 0},
+        {"linux/amd64 linux/arm64+true", "linux/amd64", 0},
+        {"linux/arm/v6+true linux/arm/v7", "linux/arm/v7", 1},
         {"linux/amd64/v3 linux/amd64", "linux/amd64", 1},
         {"linux/amd64/v3 linux/amd64/v2 linux/amd64", "linux/amd64/v2", 1},
         {"linux/amd64/v4 linux/amd64/v1", "linux/amd64/v3", 1},
