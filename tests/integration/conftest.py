@@ -113,3 +113,21 @@ def peers():
         warnings.warn(f"no peers to compare with: {reason}", stacklevel=1)
         pytest.skip(f"no peers to compare with: {reason}")
     return found
+
+
+@pytest.fixture(scope="session")
+def go_registries():
+    """What tests/tools/registries.sh builds: go_registries.registry (with the referrers API) and go_registries.conformance (the distribution-spec's tests), each a
+    path or None. Kept in GUEST_PULL_REGISTRIES (default /var/cache/guest-pull-registries). Skips, aloud, when neither can be had."""
+    folder = pathlib.Path(os.environ.get("GUEST_PULL_REGISTRIES", "/var/cache/guest-pull-registries"))
+    try:
+        done = subprocess.run([lib.ROOT / "tests/tools/registries.sh", folder], capture_output=True, text=True, timeout=600, check=False)
+        reason = done.stderr.strip()
+    except (OSError, subprocess.TimeoutExpired) as failure:
+        reason = str(failure)
+    path = lambda name: found if os.access(found := folder / "bin" / name, os.X_OK) else None  # noqa: E731
+    found = types.SimpleNamespace(registry=path("referrers-registry"), conformance=path("conformance"))
+    if not any(vars(found).values()):
+        warnings.warn(f"no registry with the referrers API but ours: {reason}", stacklevel=1)
+        pytest.skip(f"no registry with the referrers API but ours: {reason}")
+    return found

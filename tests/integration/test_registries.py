@@ -1,25 +1,15 @@
-"""Real servers on loopback: the same image through docker-registry with token authentication, nginx in front with HTTP/2 and redirects; and a server that
-cuts each connection after 10 MB."""
+"""Real servers on loopback: nginx in front of docker-registry with HTTP/2 and redirects; and a server that cuts each connection after 10 MB."""
 
-import base64
-import datetime
-import http.server
-import json
 import os
 import random
 import shutil
 import socket
 import subprocess
-import threading
 import time
-import urllib.parse
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, utils
 from hostile_registry import head, raw
-from lib import ACCEPT_ANYTHING, AUTH, FakeRegistry, File, Image, Layer, Registry, free_port, make_certificates, write_policy
+from lib import ACCEPT_ANYTHING, FakeRegistry, File, Image, Index, Layer, free_port, make_certificates, write_policy
 
 MB = 1_000_000
 
@@ -92,6 +82,20 @@ def test_nginx_with_http2_and_redirects(work, registry, nginx):
     assert any(f"GET https://{host}/v2/{work.repository()}/manifests/one: 200, {len(image.manifest)} bytes, " in line for line in shown), shown
 
 
+# ---- an image that was built twice
+
+def test_of_two_builds_the_one_that_says_zstd(work, registry):
+    """As podman pushes them with --add-compression zstd: the same platform, the second one annotated."""
+    images = [Image([Layer([File("hello", "hi")], how)]) for how in ("gzip", "zstd")]
+
+    def annotate(document):
+        document["manifests"][1]["annotations"] = {"io.github.containers.compression.zstd": "true"}
+
+    name = Index(images, edit=annotate).push(registry, work.repository(), "twice")
+    policy = write_policy(work / "policy.json", {registry.host: ACCEPT_ANYTHING})
+    assert work.pull(name, policy=policy, registry=registry).json["manifestDigest"] == images[1].digest
+
+
 # ---- connections that are cut
 
 # "make check-network" has the size that a real image has, and the pace of a bad line.
@@ -132,119 +136,3 @@ def test_connections_cut_each_ten_megabytes(work):
         print(f"{len(blob) / 1e6:.0f} MB in {time.monotonic() - start:.0f} s over {len(requests)} connections, {sum(sent) / len(blob):.3f} times the bytes")
     assert (work.rootfs / "data").read_bytes() == content
     assert len(requests) > MEGABYTES // 10 and sum(sent) <= 1.1 * len(blob), (requests, sum(sent))
-
-
-# ---- tokens
-
-class TokenServer:
-    """Gives out JSON Web Tokens (RFC 7515) that docker-registry trusts by the certificate in them. asked: queries and whether a password came."""
-
-    def __init__(self, folder, password="secret", lifetime=300):
-        self.asked, self.key = [], ec.generate_private_key(ec.SECP256R1())
-        _, self.certificate = self.make_certificate(folder)
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
-                given = self.headers.get("Authorization", "")
-                right = given == "Basic " + base64.b64encode(f"user:{password}".encode()).decode()
-                outer.asked.append((query, right))
-                body = json.dumps({"token": outer.token(query, right), "expires_in": lifetime}).encode()
-                self.send_response(200 if right or not given else 401)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/token"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    def make_certificate(self, folder):
-        now = datetime.datetime.now(datetime.timezone.utc)
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tokens")])
-        made = x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=self.key.public_key(), serial_number=1,
-                                       not_valid_before=now - datetime.timedelta(days=1), not_valid_after=now + datetime.timedelta(days=1)
-                                       ).sign(self.key, hashes.SHA256())
-        path = folder / "tokens.pem"
-        path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        return path, made.public_bytes(serialization.Encoding.DER)
-
-    def token(self, query, right):
-        kind, name, actions = (query.get("scope", "::").split(":") + ["", ""])[:3]
-        now = int(time.time())
-        claims = {"iss": "tokens", "sub": "user", "aud": query.get("service"), "exp": now + 300, "nbf": now - 10, "iat": now - 10, "jti": "1",
-                  "access": [{"type": kind, "name": name, "actions": actions.split(",")}] if right else []}
-        encode = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=")  # noqa: E731
-        text = b".".join(encode(json.dumps(part).encode()) for part in (
-            {"typ": "JWT", "alg": "ES256", "x5c": [base64.b64encode(self.certificate).decode()]}, claims))
-        r, s = utils.decode_dss_signature(self.key.sign(text, ec.ECDSA(hashes.SHA256())))
-        return (text + b"." + encode(r.to_bytes(32, "big") + s.to_bytes(32, "big"))).decode()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-class TokenRegistry(Registry):
-    """docker-registry that sends whoever asks to a TokenServer."""
-
-    def __init__(self, folder, tokens):
-        self.tokens = tokens
-        super().__init__(folder)
-
-    def _start(self, cert, key):
-        config = {"version": "0.1", "log": {"level": "warn"}, "http": {"addr": self.host},
-                  "storage": {"filesystem": {"rootdirectory": os.path.join(self.folder, "data")}},
-                  "auth": {"token": {"realm": self.tokens.url, "service": "our registry", "issuer": "tokens",
-                                     "rootcertbundle": os.path.join(os.path.dirname(self.folder), "tokens.pem")}}}
-        path = os.path.join(self.folder, "config.yml")
-        with open(path, "w") as out:
-            json.dump(config, out)
-        self._log = open(os.path.join(self.folder, "log"), "ab")
-        self.process = subprocess.Popen(["docker-registry", "serve", path], stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL,
-                                        start_new_session=True)
-
-    def _wait(self):
-        for _ in range(200):
-            with socket.socket() as probe:
-                if self.process.poll() is None and probe.connect_ex(("127.0.0.1", int(self.host.split(":")[1]))) == 0:
-                    return True
-            time.sleep(0.05)
-        return False
-
-
-@pytest.fixture
-def guarded(work):
-    """A registry with token authentication over the storage of an image that was pushed before: (registry, tokens, image)."""
-    image, folder = small_image(), work / "guarded"
-    with Registry(folder) as open_registry:
-        image.push(open_registry, "our/image", "one")
-    tokens = TokenServer(work)
-    try:
-        with TokenRegistry(folder, tokens) as closed:
-            yield closed, tokens, image
-    finally:
-        tokens.stop()
-
-
-def test_tokens(work, guarded):
-    closed, tokens, image = guarded
-    policy = write_policy(work / "policy.json", {closed.host: ACCEPT_ANYTHING})
-    authfile = closed.authfile(work / "auth.json", ("user", "secret"))
-    done = work.pull(f"{closed.host}/our/image:one", "--max-parallel", "1", policy=policy, registry=closed, authfile=authfile)
-    assert done.json["manifestDigest"] == image.digest
-    # One token for all requests of the pull, and asked for with what the challenge says.
-    assert tokens.asked == [({"service": "our registry", "scope": "repository:our/image:pull", "account": "user"}, True)]
-
-
-@pytest.mark.parametrize("auth", [None, ("user", "wrong")])
-def test_no_token_without_the_password(auth, work, guarded):
-    closed, tokens, _ = guarded
-    policy = write_policy(work / "policy.json", {closed.host: ACCEPT_ANYTHING})
-    authfile = closed.authfile(work / "auth.json", auth) if auth else None
-    done = work.pull(f"{closed.host}/our/image:one", policy=policy, registry=closed, authfile=authfile, check=AUTH)
-    assert ("the token server" if auth else "not authorized") in done.message and tokens.asked
