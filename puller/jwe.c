@@ -138,7 +138,7 @@ static GBytes *open_content(json_t *document, const char *protected_text, const 
         EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, tag_copy) == 1 &&
         EVP_DecryptFinal_ex(ctx, plain + length, &rest) == 1;
     ERR_clear_error();
-    if (good && (gsize) (length + rest) == size)
+    if (good && (gsize) length + (gsize) rest == size)
         return g_steal_pointer(&bytes);
     g_set_error(error, GP_ERROR, GP_ERROR_KEY, "a wrapped key (JWE): it was changed");
     return NULL;
