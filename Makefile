@@ -152,6 +152,7 @@ $(foreach f,$(FOLDERS),$(eval $(call unit-rule,$(f))))
 
 include tests/fuzz/fuzz.mk
 include tests/layers.mk
+include tests/coverage.mk
 
 check-unit: $(PROGRAMS) $(UNIT) $(FUZZ_REPLAY)
 	$(Q)GUEST_PULL_LIBEXEC=$(abspath $(BUILD))/libexec/guest-pull $(PYTHON) tests/run.py $(UNIT) $(FUZZ_REPLAY)
