@@ -150,6 +150,11 @@ GpHasher *gp_hasher_new(GpDigestAlgorithm algorithm)
     return hasher;
 }
 
+void gp_hasher_restart(GpHasher *hasher)
+{
+    must(EVP_DigestInit_ex(hasher->context, NULL, NULL), "EVP_DigestInit_ex");
+}
+
 void gp_hasher_update(GpHasher *hasher, const void *data, gsize length)
 {
     must(EVP_DigestUpdate(hasher->context, data, length), "EVP_DigestUpdate");

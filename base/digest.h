@@ -40,9 +40,11 @@ gboolean gp_digest_check_bytes(const GpDigest *expected, GBytes *data, const cha
 /* The same for an already computed digest. */
 gboolean gp_digest_check(const GpDigest *expected, const GpDigest *actual, const char *what, GError **error);
 
-/* Streaming, over OpenSSL. gp_hasher_finish() may be called once; the hasher is then only good for freeing. */
+/* Streaming, over OpenSSL. gp_hasher_finish() may be called once; the hasher is then only good for freeing or
+ * gp_hasher_restart(), which begins anew and costs a fraction of a new one. */
 typedef struct _GpHasher GpHasher;
 GpHasher *gp_hasher_new(GpDigestAlgorithm algorithm);
+void gp_hasher_restart(GpHasher *hasher);
 void gp_hasher_update(GpHasher *hasher, const void *data, gsize length);
 void gp_hasher_finish(GpHasher *hasher, GpDigest *digest);
 void gp_hasher_free(GpHasher *hasher);

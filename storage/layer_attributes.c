@@ -142,11 +142,13 @@ gboolean gp_layer_disk_settle(
            set_xattrs(directory_fd, name, inode, TRUE, error) && read_back_acls(directory_fd, name, inode, error);
 }
 
-/* Beyond what every filesystem can hold (32 bits since 1970) the kernel clamps: then the disk says what time it is. */
-static gboolean set_mtime(int directory_fd, const char *name, GpInode *inode, GError **error)
+/* Of @name in @directory_fd, or of what is open as @open_fd, unless that is -1. Beyond what every filesystem can hold
+ * (32 bits since 1970) the kernel clamps: then the disk says what time it is. */
+static gboolean set_mtime(int directory_fd, const char *name, int open_fd, GpInode *inode, GError **error)
 {
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, inode->mtime};
-    if (utimensat(directory_fd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+    int status = open_fd >= 0 ? futimens(open_fd, times) : utimensat(directory_fd, name, times, AT_SYMLINK_NOFOLLOW);
+    if (status < 0)
         return failed("time", name, error);
     if (inode->mtime.tv_sec >= 0 && inode->mtime.tv_sec <= G_MAXINT32)
         return TRUE;
@@ -167,7 +169,26 @@ gboolean gp_layer_disk_apply(
         return FALSE;
     if (inode->opaque && !set_xattr(directory_fd, name, "trusted.overlay.opaque", "y", 1, error))
         return FALSE;
-    return set_mtime(directory_fd, name, inode, error);
+    return set_mtime(directory_fd, name, -1, inode, error);
+}
+
+gboolean gp_layer_disk_apply_open(const GpLayerDisk *disk, int fd, const char *name, GpInode *inode, GError **error)
+{
+    if (inode->xattrs)
+        return gp_layer_disk_apply(disk, disk->directory_fd, name, inode, error);
+    gboolean ours = disk->files_are_ours && inode->uid == 0 && inode->gid == 0;
+    mode_t mode = inode->mode & 07777;
+    if (!ours && fchown(fd, inode->uid, inode->gid) < 0)
+        return failed("owner", name, error);
+    /* Behind the owner: chown(2) takes setuid and setgid away. */
+    if (gp_layer_disk_creation_mode(disk, inode) != mode && fchmod(fd, mode) < 0)
+        return failed("mode", name, error);
+    return set_mtime(disk->directory_fd, name, fd, inode, error);
+}
+
+mode_t gp_layer_disk_creation_mode(const GpLayerDisk *disk, const GpInode *inode)
+{
+    return inode->xattrs ? 0600 : inode->mode & 0777 & ~disk->umask;
 }
 
 /* Hard links are several nodes with one inode, which counts once. */

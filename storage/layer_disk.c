@@ -19,6 +19,15 @@ static void set_implied(GpInode *inode)
     inode->implied = TRUE;
 }
 
+/* Reading it by umask(2) would change it for other threads in between. */
+static mode_t read_umask(void)
+{
+    g_autofree char *status = NULL;
+    unsigned int mask;
+    const char *line = g_file_get_contents("/proc/self/status", &status, NULL, NULL) ? strstr(status, "\nUmask:") : NULL;
+    return line && sscanf(line, "\nUmask: %o", &mask) == 1 && mask <= 0777 ? (mode_t) mask : 0777;
+}
+
 gboolean gp_layer_disk_init(GpLayerDisk *disk, int root_fd, GpLayerTree *tree, GError **error)
 {
     *disk = (GpLayerDisk){.root_fd = root_fd, .tree = tree, .directory = tree->root, .directory_fd = -1};
@@ -34,6 +43,7 @@ gboolean gp_layer_disk_init(GpLayerDisk *disk, int root_fd, GpLayerTree *tree, G
         return FALSE;
     }
     disk->files_are_ours = geteuid() == 0 && getegid() == 0;
+    disk->umask = read_umask();
     return TRUE;
 }
 

@@ -10,7 +10,8 @@
 typedef struct {
     int root_fd;
     GpLayerTree *tree;
-    gboolean files_are_ours; /* new inodes belong to 0:0 by themselves: a chown(2) less for nearly every file */
+    gboolean files_are_ours; /* new inodes belong to 0:0 by themselves: a chown(2) less for nearly every file, */
+    mode_t umask;            /* and a chmod(2) less for modes that this leaves alone; 0777 if it is not known */
     /* The directory of the last entry: tars list a directory's members one after the other. */
     char *directory_path;
     GpNode *directory;
@@ -47,6 +48,11 @@ void gp_layer_fill(GpInode *inode, GpEntry *entry);
  * INTERNAL. */
 gboolean gp_layer_disk_apply(
     const GpLayerDisk *disk, int directory_fd, const char *name, GpInode *inode, GError **error);
+
+/* The same for a regular file of the current directory that is open for writing as @fd and was created with
+ * gp_layer_disk_creation_mode(). @name is its name. */
+gboolean gp_layer_disk_apply_open(const GpLayerDisk *disk, int fd, const char *name, GpInode *inode, GError **error);
+mode_t gp_layer_disk_creation_mode(const GpLayerDisk *disk, const GpInode *inode);
 
 /* Does @inode have an ACL? Then the mode and the list may change when they meet: see gp_layer_disk_settle(). */
 gboolean gp_layer_has_acl(const GpInode *inode);

@@ -21,19 +21,25 @@ static gboolean failed(const char *what, const char *name, GError **error)
 gboolean gp_layer_file_open(GpLayerFile *file, GpLayerDisk *disk, GpNode *node, GError **error)
 {
     GpInode *inode = node->inode;
-    *file = (GpLayerFile){.open = TRUE, .node = node, .size = inode->size, .target = file->target};
-    file->fd = openat(disk->directory_fd, node->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    gp_layer_file_clear(file);
+    file->open = TRUE;
+    file->node = node;
+    file->size = inode->size;
+    file->fd = openat(disk->directory_fd, node->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+        gp_layer_disk_creation_mode(disk, inode));
     if (file->fd < 0)
         return failed("creating", node->name, error);
     if (gp_layer_has_acl(inode) && !gp_layer_disk_settle(disk, disk->directory_fd, node->name, inode, error))
         return FALSE;
-    file->hasher = gp_object_hasher_new(inode->uid, inode->gid, inode->mode, NULL, inode->xattrs);
+    gp_object_hasher_start(file->hasher, inode->uid, inode->gid, inode->mode, NULL, inode->xattrs);
     return TRUE;
 }
 
 void gp_layer_file_discard(GpLayerFile *file, guint64 size)
 {
-    *file = (GpLayerFile){.fd = -1, .open = TRUE, .size = size, .target = file->target};
+    gp_layer_file_clear(file);
+    file->open = TRUE;
+    file->size = size;
 }
 
 /* A few bytes of archive make a hole of terabytes, and hashing one takes minutes: nobody may have to wait for that. */
@@ -94,7 +100,7 @@ gboolean gp_layer_file_close(GpLayerFile *file, GpLayerDisk *disk, int objects_f
         gp_hasher_finish(file->hasher, &digest);
         memcpy(inode->object, digest.bytes, sizeof inode->object);
         inode->has_object = TRUE;
-        ok = gp_layer_disk_apply(disk, disk->directory_fd, name, inode, error) &&
+        ok = gp_layer_disk_apply_open(disk, file->fd, name, inode, error) &&
              gp_object_link(objects_fd, inode->object, disk->directory_fd, name, error);
     }
     gp_layer_file_clear(file);
@@ -104,6 +110,7 @@ gboolean gp_layer_file_close(GpLayerFile *file, GpLayerDisk *disk, int objects_f
 void gp_layer_file_clear(GpLayerFile *file)
 {
     gp_close_fd(&file->fd);
-    gp_hasher_free(file->hasher);
-    *file = (GpLayerFile){.fd = -1, .target = file->target};
+    file->open = FALSE;
+    file->node = NULL;
+    file->size = file->at = 0;
 }

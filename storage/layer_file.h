@@ -12,9 +12,10 @@ typedef struct {
     int fd; /* -1: none, or content that goes nowhere (see gp_layer_file_discard) */
     gboolean open;
     GpNode *node;
-    GpHasher *hasher;
-    guint64 size, at;            /* announced; written and hashed so far */
-    const GpLayerTarget *target; /* survives gp_layer_file_clear() */
+    guint64 size, at; /* announced; written and hashed so far */
+    /* Of all files of the layer; they survive gp_layer_file_clear(). */
+    const GpLayerTarget *target;
+    GpHasher *hasher; /* SHA-256, borrowed; in use from open to close */
 } GpLayerFile;
 
 /* Creates @node's file, whose inode is filled, in the current directory of @disk. Errors: SPACE, INTERNAL and those of

@@ -33,6 +33,7 @@ typedef struct {
     guint64 entries, bytes, metadata; /* announced so far, replaced ones too */
     GpLayerDisk disk;
     GpLayerFile file;
+    GpHasher *hasher; /* of objects, one after the other */
 } Writer;
 
 static gboolean broken_protocol(const char *how, GError **error)
@@ -81,10 +82,9 @@ static gboolean put_symlink(Writer *writer, const char *name, GpInode *inode, GE
      * such a link, as it does devices. */
     if (!g_utf8_validate(inode->symlink, -1, NULL))
         return gp_layer_disk_apply(disk, disk->directory_fd, name, inode, error);
-    g_autoptr(GpHasher) hasher =
-        gp_object_hasher_new(inode->uid, inode->gid, inode->mode, inode->symlink, inode->xattrs);
     GpDigest digest;
-    gp_hasher_finish(hasher, &digest);
+    gp_object_hasher_start(writer->hasher, inode->uid, inode->gid, inode->mode, inode->symlink, inode->xattrs);
+    gp_hasher_finish(writer->hasher, &digest);
     memcpy(inode->object, digest.bytes, sizeof inode->object);
     inode->has_object = TRUE;
     return gp_layer_disk_apply(disk, disk->directory_fd, name, inode, error) &&
@@ -352,7 +352,12 @@ GpLayerTree *gp_layer_write(
     int frames_fd, const GpLayerTarget *target, GpLayerProgress *progress, GpDigest *diff_id, GError **error)
 {
     g_autoptr(GpLayerTree) tree = gp_layer_tree_new();
-    Writer writer = {.target = target, .progress = progress, .diff_id = diff_id, .file = {.fd = -1, .target = target}};
+    g_autoptr(GpHasher) hasher = gp_hasher_new(GP_DIGEST_SHA256);
+    Writer writer = {.target = target,
+        .progress = progress,
+        .diff_id = diff_id,
+        .file = {.fd = -1, .target = target, .hasher = hasher},
+        .hasher = hasher};
     gboolean ok =
         gp_layer_disk_init(&writer.disk, target->root_fd, tree, error) && take_frames(&writer, frames_fd, error);
     gp_layer_file_clear(&writer.file);

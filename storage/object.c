@@ -6,7 +6,11 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "storage/entry.h"
+
+/* The integers, the longest target with its NUL, two bytes of offset. */
+#define PLAIN_HEADER (16 + GP_LIMIT_LINK_TARGET + 1 + 2)
 
 /* The header's type in GVariant's terms: uid, gid, mode, rdev (always 0), link target, xattrs as names with their NUL
  * and values. */
@@ -30,13 +34,48 @@ static GVariant *header_new(guint32 uid, guint32 gid, guint32 mode, const char *
         g_variant_new("(uuuu@sa(ayay))", GUINT32_TO_BE(uid), GUINT32_TO_BE(gid), GUINT32_TO_BE(mode), 0U, text, &list));
 }
 
+/* The same bytes for what nearly every file is, one without attributes, at a tenth of the time: the integers, the text
+ * with its NUL, no attributes, and where the text ends, in as few bytes as reach over the whole (GVariant
+ * specification, 2.5.4). Returns the length. */
+static gsize plain_header(guint32 uid, guint32 gid, guint32 mode, const char *target, guint8 out[PLAIN_HEADER])
+{
+    const guint32 fixed[4] = {GUINT32_TO_BE(uid), GUINT32_TO_BE(gid), GUINT32_TO_BE(mode), 0};
+    gsize text = strlen(target) + 1, end = sizeof fixed + text;
+    memcpy(out, fixed, sizeof fixed);
+    memcpy(out + sizeof fixed, target, text);
+    out[end] = (guint8) end;
+    if (end + 1 <= G_MAXUINT8)
+        return end + 1;
+    out[end + 1] = (guint8) (end >> 8);
+    return end + 2;
+}
+
+static void add_header(GpHasher *hasher, const void *header, gsize size)
+{
+    guint32 frame[2] = {GUINT32_TO_BE((guint32) size), 0};
+    gp_hasher_update(hasher, frame, sizeof frame);
+    gp_hasher_update(hasher, header, size);
+}
+
+void gp_object_hasher_start(
+    GpHasher *hasher, guint32 uid, guint32 gid, guint32 mode, const char *target, const GArray *xattrs)
+{
+    gp_hasher_restart(hasher);
+    if (!target)
+        target = "";
+    if ((!xattrs || xattrs->len == 0) && strlen(target) <= GP_LIMIT_LINK_TARGET) {
+        guint8 header[PLAIN_HEADER];
+        add_header(hasher, header, plain_header(uid, gid, mode, target, header));
+        return;
+    }
+    g_autoptr(GVariant) header = header_new(uid, gid, mode, target, xattrs);
+    add_header(hasher, g_variant_get_data(header), g_variant_get_size(header));
+}
+
 GpHasher *gp_object_hasher_new(guint32 uid, guint32 gid, guint32 mode, const char *target, const GArray *xattrs)
 {
-    g_autoptr(GVariant) header = header_new(uid, gid, mode, target ? target : "", xattrs);
-    guint32 frame[2] = {GUINT32_TO_BE((guint32) g_variant_get_size(header)), 0};
     GpHasher *hasher = gp_hasher_new(GP_DIGEST_SHA256);
-    gp_hasher_update(hasher, frame, sizeof frame);
-    gp_hasher_update(hasher, g_variant_get_data(header), g_variant_get_size(header));
+    gp_object_hasher_start(hasher, uid, gid, mode, target, xattrs);
     return hasher;
 }
 

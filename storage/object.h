@@ -14,6 +14,10 @@
  * ends here. Owned by the caller. */
 GpHasher *gp_object_hasher_new(guint32 uid, guint32 gid, guint32 mode, const char *target, const GArray *xattrs);
 
+/* The same with a SHA-256 hasher that has served before. */
+void gp_object_hasher_start(
+    GpHasher *hasher, guint32 uid, guint32 gid, guint32 mode, const char *target, const GArray *xattrs);
+
 /* Where the object lies below the repository's objects directory. */
 void gp_object_path(const guint8 object[32], char path[GP_OBJECT_PATH_SIZE]);
 
