@@ -40,6 +40,7 @@ typedef struct {
     GpSourceStream *stream;
     GpDecryptor *decryptor; /* NULL: the layer is not encrypted */
     int to_worker;          /* owned; closed at the end so that the worker sees it */
+    gboolean sharing;       /* the worker gets the bytes as they are, from pipe to pipe */
     gboolean right;         /* the bytes were those that the manifest names */
     GError *error;
 } Feed;
@@ -89,6 +90,36 @@ GPtrArray *gp_layers_plan(const GpManifest *manifest, const GpImageConfig *confi
     return g_steal_pointer(&jobs);
 }
 
+/* Forwards the next piece, of at most CHUNK bytes, without copying it, and reads it into @buffer. The pipe's pages
+ * belong to the kernel (the sandbox keeps workers from lending it theirs by vmsplice or splice), so what is hashed here
+ * and what the unpack worker reads is the same. Returns the length, 0 at the end; -1 with errno if this way is no way:
+ * EINVAL from what is no pipe, EPIPE from a worker that reads no more. */
+static ssize_t share(Feed *feed, int from, guint8 *buffer)
+{
+    ssize_t shared;
+    do
+        shared = tee(from, feed->to_worker, CHUNK, 0);
+    while (shared < 0 && errno == EINTR);
+    return shared <= 0 ? shared : gp_read_full(from, buffer, (gsize) shared, NULL);
+}
+
+/* Reads the next piece, of at most CHUNK bytes; *@forwarded if the worker has it already. */
+static ssize_t take(Feed *feed, int from, guint8 *buffer, gboolean *forwarded)
+{
+    if (feed->sharing) {
+        ssize_t shared = share(feed, from, buffer);
+        *forwarded = shared > 0;
+        if (shared >= 0)
+            return shared;
+        feed->sharing = FALSE;
+    }
+    ssize_t got;
+    do
+        got = read(from, buffer, CHUNK);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
 /* Hashes, decrypts and forwards the blob. When the worker stops reading, hashing goes on to the end: only then is it
  * known whether the bytes or the archive in them are to blame. FALSE with feed->error. */
 static gboolean pump(Feed *feed, GpHasher *hasher)
@@ -98,9 +129,8 @@ static gboolean pump(Feed *feed, GpHasher *hasher)
     gboolean forwarding = TRUE;
     int from = gp_source_stream_fd(feed->stream);
     while (!g_atomic_int_get(&feed->batch->failed)) {
-        ssize_t got = read(from, buffer, CHUNK);
-        if (got < 0 && errno == EINTR)
-            continue;
+        gboolean forwarded = FALSE;
+        ssize_t got = take(feed, from, buffer, &forwarded);
         if (got < 0) {
             gp_set_errno(&feed->error, errno, "reading the blob");
             return FALSE;
@@ -116,7 +146,7 @@ static gboolean pump(Feed *feed, GpHasher *hasher)
         gp_hasher_update(hasher, buffer, (gsize) got);
         if (feed->decryptor)
             gp_decryptor_update(feed->decryptor, buffer, (gsize) got);
-        if (forwarding)
+        if (forwarding && !forwarded)
             forwarding = gp_write_all(feed->to_worker, buffer, (gsize) got, NULL);
         __atomic_store_n(&feed->job->fetched, total, __ATOMIC_RELAXED);
     }
@@ -223,7 +253,8 @@ static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, co
         return FALSE;
 
     g_autoptr(GpDecryptor) decryptor = key ? gp_decryptor_new(key) : NULL;
-    Feed feed = {.batch = batch, .job = job, .stream = stream, .decryptor = decryptor, .to_worker = to_worker};
+    Feed feed = {.batch = batch, .job = job, .stream = stream, .decryptor = decryptor, .to_worker = to_worker,
+        .sharing = !decryptor};
     GThread *feeder = g_thread_new("feed", feed_thread, &feed);
     GpLayerTarget target = {.objects_fd = gp_store_objects_fd(batch->store),
         .root_fd = gp_staging_root_fd(job->staging),
