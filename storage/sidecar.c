@@ -20,11 +20,14 @@
 
 static void append_encoded(GString *out, const char *bytes)
 {
-    for (const guint8 *p = (const guint8 *) bytes; *p; p++) {
-        if (g_ascii_isalnum(*p) || strchr("/._-+@,", (char) *p))
-            g_string_append_c(out, (char) *p);
-        else
-            g_string_append_printf(out, "%%%02x", *p);
+    const guint8 *p = (const guint8 *) bytes;
+    while (*p) {
+        const guint8 *plain = p;
+        while (*p && (g_ascii_isalnum(*p) || strchr("/._-+@,", (char) *p)))
+            p++;
+        g_string_append_len(out, (const char *) plain, p - plain);
+        if (*p)
+            g_string_append_printf(out, "%%%02x", *p++);
     }
 }
 

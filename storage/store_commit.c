@@ -11,12 +11,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "storage/store_internal.h"
-
-/* Trees in the making. */
-typedef struct {
-    OstreeRepo *repo;
-    GHashTable *directory_metadata; /* GVariant's bytes to checksum: most directories have the same attributes */
-} Writer;
+#include "storage/store_tree.h"
 
 /* One gp_store_commit(). */
 typedef struct {
@@ -24,118 +19,18 @@ typedef struct {
     GPtrArray *moved; /* GpStaging* whose directory has become a layer's: to be taken back if it fails */
 } Commit;
 
-static void writer_init(Writer *writer, OstreeRepo *repo)
-{
-    writer->repo = repo;
-    writer->directory_metadata =
-        g_hash_table_new_full(g_bytes_hash, g_bytes_equal, (GDestroyNotify) g_bytes_unref, g_free);
-}
-
-static void writer_clear(Writer *writer)
-{
-    g_clear_pointer(&writer->directory_metadata, g_hash_table_unref);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Writer, writer_clear)
-
-static char *hex_of(const guint8 *checksum)
-{
-    return ostree_checksum_from_bytes(checksum);
-}
-
-/* ---- trees */
-
-static GVariant *xattrs_variant(const GArray *xattrs)
-{
-    GVariantBuilder builder;
-    g_variant_builder_init(&builder, G_VARIANT_TYPE("a(ayay)"));
-    for (guint i = 0; xattrs && i < xattrs->len; i++) {
-        const GpXattr *xattr = &g_array_index(xattrs, GpXattr, i);
-        g_variant_builder_add(&builder, "(@ay@ay)", g_variant_new_bytestring(xattr->name),
-            g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, xattr->value, xattr->size, 1));
-    }
-    return g_variant_builder_end(&builder);
-}
-
-static gboolean write_directory_metadata(Writer *writer, OstreeMutableTree *tree, const GpInode *inode, GError **error)
-{
-    g_autoptr(GVariant) metadata = g_variant_ref_sink(g_variant_new("(uuu@a(ayay))", GUINT32_TO_BE(inode->uid),
-        GUINT32_TO_BE(inode->gid), GUINT32_TO_BE(inode->mode), xattrs_variant(inode->xattrs)));
-    g_autoptr(GBytes) key = g_variant_get_data_as_bytes(metadata);
-    const char *known = g_hash_table_lookup(writer->directory_metadata, key);
-    if (!known) {
-        g_autofree guchar *checksum = NULL;
-        if (!ostree_repo_write_metadata(
-                writer->repo, OSTREE_OBJECT_TYPE_DIR_META, NULL, metadata, &checksum, NULL, error))
-            return FALSE;
-        char *hex = hex_of(checksum);
-        known = hex;
-        g_hash_table_insert(writer->directory_metadata, g_steal_pointer(&key), hex);
-    }
-    ostree_mutable_tree_set_metadata_checksum(tree, known);
-    return TRUE;
-}
-
-static gboolean fill_tree(
-    Writer *writer, OstreeMutableTree *tree, OstreeMutableTree *side, const GpNode *node, GError **error);
-
-/* libostree's trees hold regular files and links by UTF-8 names. Objects behind other names, or below directories of
- * such names, lie in "objects/" by checksum, so that they are kept and checked; the sidecar has the names. */
-static gboolean add_child(
-    Writer *writer, OstreeMutableTree *tree, OstreeMutableTree *side, const GpNode *child, GError **error)
-{
-    const GpInode *inode = child->inode;
-    gboolean plain = tree && g_utf8_validate(child->name, -1, NULL);
-    if (S_ISDIR(inode->mode)) {
-        g_autoptr(OstreeMutableTree) below = NULL;
-        return (!plain || ostree_mutable_tree_ensure_dir(tree, child->name, &below, error)) &&
-               fill_tree(writer, below, side, child, error);
-    }
-    if (!inode->has_object)
-        return TRUE;
-    g_autofree char *hex = hex_of(inode->object);
-    return ostree_mutable_tree_replace_file(plain ? tree : side, plain ? child->name : hex, hex, error);
-}
-
-/* @tree: NULL for a directory that libostree cannot name. */
-static gboolean fill_tree(
-    Writer *writer, OstreeMutableTree *tree, OstreeMutableTree *side, const GpNode *node, GError **error)
-{
-    if (tree && !write_directory_metadata(writer, tree, node->inode, error))
-        return FALSE;
-    GHashTableIter iter;
-    gpointer child;
-    if (!node->children)
-        return TRUE;
-    g_hash_table_iter_init(&iter, node->children);
-    while (g_hash_table_iter_next(&iter, NULL, &child))
-        if (!add_child(writer, tree, side, child, error))
-            return FALSE;
-    return TRUE;
-}
-
 /* ---- commits */
-
-static const GpInode plain_directory = {.mode = S_IFDIR | 0755};
-
-static gboolean add_file(Writer *writer, OstreeMutableTree *tree, const char *name, GBytes *bytes, GError **error)
-{
-    gsize length;
-    const guint8 *data = g_bytes_get_data(bytes, &length);
-    g_autofree char *checksum = ostree_repo_write_regfile_inline(
-        writer->repo, NULL, 0, 0, S_IFREG | 0644, NULL, data ? data : (const guint8 *) "", length, NULL, error);
-    return checksum && ostree_mutable_tree_replace_file(tree, name, checksum, error);
-}
 
 /* The commit's checksum, owned by the caller. */
 static char *write_commit(
-    Writer *writer, OstreeMutableTree *tree, GVariant *metadata, const char *subject, GError **error)
+    OstreeRepo *repo, OstreeMutableTree *tree, GVariant *metadata, const char *subject, GError **error)
 {
     g_autoptr(GVariant) owned = g_variant_ref_sink(metadata);
     g_autoptr(GFile) root = NULL;
     g_autofree char *checksum = NULL;
-    if (!ostree_repo_write_mtree(writer->repo, tree, &root, NULL, error) ||
+    if (!ostree_repo_write_mtree(repo, tree, &root, NULL, error) ||
         !ostree_repo_write_commit_with_time(
-            writer->repo, NULL, subject, NULL, owned, OSTREE_REPO_FILE(root), 0, &checksum, NULL, error))
+            repo, NULL, subject, NULL, owned, OSTREE_REPO_FILE(root), 0, &checksum, NULL, error))
         return NULL;
     return g_steal_pointer(&checksum);
 }
@@ -196,28 +91,41 @@ static GVariant *layer_metadata(const GpStaging *staging, const GpLayerTree *tre
     return g_variant_builder_end(&builder);
 }
 
-static char *write_layer(Writer *writer, const GpStaging *staging, const GpLayerTree *tree, GError **error)
+static char *write_layer(
+    OstreeRepo *repo, const GpStaging *staging, const GpLayerTree *tree, const GpTreeName *name, GError **error)
 {
-    g_autoptr(OstreeMutableTree) top = ostree_mutable_tree_new();
-    g_autoptr(OstreeMutableTree) root = NULL;
-    g_autoptr(OstreeMutableTree) objects = NULL;
-    g_autoptr(GBytes) sidecar = gp_layer_tree_serialize(tree);
+    g_autoptr(OstreeMutableTree) top = ostree_mutable_tree_new_from_checksum(repo, name->contents, name->metadata);
     g_autofree char *ref = gp_store_ref("layer", &staging->blob);
-    if (!write_directory_metadata(writer, top, &plain_directory, error) ||
-        !ostree_mutable_tree_ensure_dir(top, "root", &root, error) ||
-        !ostree_mutable_tree_ensure_dir(top, "objects", &objects, error) ||
-        !write_directory_metadata(writer, objects, &plain_directory, error) ||
-        !fill_tree(writer, root, objects, tree->root, error) || !add_file(writer, top, GP_FILE_ENTRIES, sidecar, error))
-        return NULL;
-    return write_commit(writer, top, layer_metadata(staging, tree), ref, error);
+    return write_commit(repo, top, layer_metadata(staging, tree), ref, error);
 }
 
-static char *write_image(Writer *writer, const GpStoredImage *image, const char *ref, GError **error)
+static gboolean add_file(OstreeRepo *repo, OstreeMutableTree *tree, const char *name, GBytes *bytes, GError **error)
+{
+    gsize length;
+    const guint8 *data = g_bytes_get_data(bytes, &length);
+    g_autofree char *checksum = ostree_repo_write_regfile_inline(
+        repo, NULL, 0, 0, S_IFREG | 0644, NULL, data ? data : (const guint8 *) "", length, NULL, error);
+    return checksum && ostree_mutable_tree_replace_file(tree, name, checksum, error);
+}
+
+/* Of a directory 0755, root's. */
+static gboolean set_attributes(OstreeRepo *repo, OstreeMutableTree *tree, GError **error)
+{
+    g_autoptr(GVariant) metadata =
+        g_variant_ref_sink(g_variant_new("(uuua(ayay))", 0U, 0U, GUINT32_TO_BE((guint32) (S_IFDIR | 0755)), NULL));
+    g_autofree guchar *checksum = NULL;
+    if (!ostree_repo_write_metadata(repo, OSTREE_OBJECT_TYPE_DIR_META, NULL, metadata, &checksum, NULL, error))
+        return FALSE;
+    g_autofree char *hex = ostree_checksum_from_bytes(checksum);
+    ostree_mutable_tree_set_metadata_checksum(tree, hex);
+    return TRUE;
+}
+
+static char *write_image(OstreeRepo *repo, const GpStoredImage *image, const char *ref, GError **error)
 {
     g_autoptr(OstreeMutableTree) top = ostree_mutable_tree_new();
-    if (!write_directory_metadata(writer, top, &plain_directory, error) ||
-        !add_file(writer, top, GP_FILE_MANIFEST, image->manifest, error) ||
-        !add_file(writer, top, GP_FILE_CONFIG, image->config, error))
+    if (!set_attributes(repo, top, error) || !add_file(repo, top, GP_FILE_MANIFEST, image->manifest, error) ||
+        !add_file(repo, top, GP_FILE_CONFIG, image->config, error))
         return NULL;
     GVariantBuilder builder, layers;
     g_variant_builder_init(&layers, G_VARIANT_TYPE_STRING_ARRAY);
@@ -229,7 +137,7 @@ static char *write_image(Writer *writer, const GpStoredImage *image, const char 
     g_variant_builder_add(&builder, "{sv}", GP_META_REFERENCE, g_variant_new_string(image->reference));
     g_variant_builder_add(&builder, "{sv}", GP_META_LAYERS, g_variant_builder_end(&layers));
     g_variant_builder_add(&builder, "{sv}", GP_META_PULLED, g_variant_new_int64(image->pulled));
-    return write_commit(writer, top, g_variant_builder_end(&builder), ref, error);
+    return write_commit(repo, top, g_variant_builder_end(&builder), ref, error);
 }
 
 /* libostree's errors into ours. */
@@ -251,14 +159,14 @@ char *gp_store_write_layer(GpStaging *staging, const GpLayerTree *tree, GError *
 {
     GpStore *store = staging->store;
     g_autoptr(GError) cause = NULL;
-    g_auto(Writer) writer = {0};
     g_autofree char *making = making_ref(staging);
+    GpTreeName name;
     GP_AUTOFD int objects = gp_store_lock_objects(store, LOCK_SH, error);
-    if (objects < 0 || !gp_store_relink(staging, tree, error))
+    if (objects < 0 || !gp_store_relink(staging, tree, error) ||
+        !gp_tree_write(store->objects_fd, staging->fd, tree, GP_FILE_ENTRIES, &name, error))
         return NULL;
     g_mutex_lock(&store->lock);
-    writer_init(&writer, store->repo);
-    char *checksum = write_layer(&writer, staging, tree, &cause);
+    char *checksum = write_layer(store->repo, staging, tree, &name, &cause);
     if (checksum && !ostree_repo_set_ref_immediate(store->repo, NULL, making, checksum, NULL, &cause))
         g_clear_pointer(&checksum, g_free);
     g_mutex_unlock(&store->lock);
@@ -341,9 +249,7 @@ static gboolean check_layers(Commit *commit, const GpStoredImage *image, GError 
 static gboolean commit_image(Commit *commit, const GpStoredImage *image, char **checksum, GError **error)
 {
     g_autofree char *ref = gp_store_ref("image", &image->manifest_digest);
-    g_auto(Writer) writer = {0};
-    writer_init(&writer, commit->store->repo);
-    *checksum = check_layers(commit, image, error) ? write_image(&writer, image, ref, error) : NULL;
+    *checksum = check_layers(commit, image, error) ? write_image(commit->store->repo, image, ref, error) : NULL;
     return *checksum != NULL;
 }
 

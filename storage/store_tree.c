@@ -1,0 +1,346 @@
+#include "storage/store_tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/io.h"
+#include "storage/object.h"
+
+#define SCRATCH "object"
+
+typedef struct {
+    guint8 contents[32], metadata[32];
+} Sums;
+
+typedef struct {
+    int objects_fd, scratch_fd;
+    GpHasher *hasher;
+    GHashTable *metadata; /* GBytes of a dirmeta object to its checksum: most directories have the same attributes */
+    GPtrArray *side;      /* checksums, borrowed, of objects that libostree's trees cannot name */
+} Writer;
+
+/* ---- objects */
+
+static gboolean failed(const char *what, GError **error)
+{
+    gp_set_errno(error, errno, "store: a tree's object: %s", what);
+    return FALSE;
+}
+
+/* Makes the object's file where it is scratch, as a whole, and then moves it into place. */
+static gboolean replace_object(const Writer *writer, const char *path, const guint8 *data, gsize size, GError **error)
+{
+    GP_AUTOFD int fd = openat(writer->scratch_fd, SCRATCH, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0 || fchown(fd, 0, 0) < 0 || fchmod(fd, 0644) < 0)
+        return failed("creating", error);
+    return gp_write_all(fd, data, size, error) &&
+           (renameat(writer->scratch_fd, SCRATCH, writer->objects_fd, path) == 0 || failed("naming", error));
+}
+
+/* Does the object hold just these bytes? A process that was killed while it wrote leaves fewer. */
+static gboolean is_complete(const Writer *writer, const char *path, const guint8 *data, gsize size)
+{
+    GP_AUTOFD int fd = openat(writer->objects_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (guint64) st.st_size != size)
+        return FALSE;
+    g_autofree guint8 *there = g_malloc(size + 1);
+    return gp_read_full(fd, there, size, NULL) == (gssize) size && memcmp(there, data, size) == 0;
+}
+
+static int create_object(const Writer *writer, const char *path)
+{
+    int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(writer->objects_fd, path, flags, 0644);
+    if (fd < 0 && errno == ENOENT) {
+        char prefix[3] = {path[0], path[1], '\0'};
+        if (mkdirat(writer->objects_fd, prefix, 0775) == 0 || errno == EEXIST)
+            fd = openat(writer->objects_fd, path, flags, 0644);
+    }
+    return fd;
+}
+
+/* Written in place, which costs half: no ref leads to a half object, and whoever wants the same one looks (and may
+ * replace it under the hands of a writer, who then writes to what nobody sees). */
+static gboolean put_object(
+    const Writer *writer, const guint8 checksum[32], const char *suffix, const guint8 *data, gsize size, GError **error)
+{
+    char path[GP_OBJECT_PATH_SIZE + 3];
+    gp_object_path(checksum, path);
+    memcpy(strrchr(path, '.'), suffix, strlen(suffix) + 1);
+    GP_AUTOFD int fd = create_object(writer, path);
+    if (fd < 0 && errno == EEXIST)
+        return is_complete(writer, path, data, size) || replace_object(writer, path, data, size, error);
+    if (fd < 0)
+        return failed("creating", error);
+    /* Owner and mode are part of a content object's name. */
+    if (g_str_equal(suffix, ".file") && (fchown(fd, 0, 0) < 0 || fchmod(fd, 0644) < 0))
+        return failed("attributes", error);
+    return gp_write_all(fd, data, size, error);
+}
+
+static gboolean put_metadata_object(
+    const Writer *writer, const char *suffix, const guint8 *data, gsize size, guint8 checksum[32], GError **error)
+{
+    GpDigest digest;
+    gp_hasher_restart(writer->hasher);
+    gp_hasher_update(writer->hasher, data, size);
+    gp_hasher_finish(writer->hasher, &digest);
+    memcpy(checksum, digest.bytes, 32);
+    return put_object(writer, checksum, suffix, data, size, error);
+}
+
+static gboolean put_file(const Writer *writer, GBytes *content, guint8 checksum[32], GError **error)
+{
+    GpDigest digest;
+    gsize size;
+    const guint8 *data = g_bytes_get_data(content, &size);
+    gp_object_hasher_start(writer->hasher, 0, 0, S_IFREG | 0644, NULL, NULL);
+    gp_hasher_update(writer->hasher, data, size);
+    gp_hasher_finish(writer->hasher, &digest);
+    memcpy(checksum, digest.bytes, 32);
+    return put_object(writer, checksum, ".file", data, size, error);
+}
+
+/* ---- directories' attributes */
+
+static GBytes *metadata_bytes(const GpInode *inode)
+{
+    GVariantBuilder xattrs;
+    g_variant_builder_init(&xattrs, G_VARIANT_TYPE("a(ayay)"));
+    for (guint i = 0; inode->xattrs && i < inode->xattrs->len; i++) {
+        const GpXattr *xattr = &g_array_index(inode->xattrs, GpXattr, i);
+        g_variant_builder_add(&xattrs, "(@ay@ay)", g_variant_new_bytestring(xattr->name),
+            g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, xattr->value, xattr->size, 1));
+    }
+    g_autoptr(GVariant) metadata = g_variant_ref_sink(g_variant_new(
+        "(uuua(ayay))", GUINT32_TO_BE(inode->uid), GUINT32_TO_BE(inode->gid), GUINT32_TO_BE(inode->mode), &xattrs));
+    return g_variant_get_data_as_bytes(metadata);
+}
+
+static gboolean write_metadata(Writer *writer, const GpInode *inode, guint8 checksum[32], GError **error)
+{
+    g_autoptr(GBytes) bytes = metadata_bytes(inode);
+    const guint8 *known = g_hash_table_lookup(writer->metadata, bytes);
+    if (known) {
+        memcpy(checksum, known, 32);
+        return TRUE;
+    }
+    gsize size;
+    const guint8 *data = g_bytes_get_data(bytes, &size);
+    if (!put_metadata_object(writer, ".dirmeta", data, size, checksum, error))
+        return FALSE;
+    g_hash_table_insert(writer->metadata, g_bytes_ref(bytes), g_memdup2(checksum, 32));
+    return TRUE;
+}
+
+/* ---- directories' contents
+ *
+ * "(a(say)a(sayay))": files with their checksums, directories with two, each list in the order of the names' bytes. In
+ * GVariant's serialization (GLib's gvariant-specification, 2.5) nothing here wants alignment: members follow each
+ * other, and behind them stands where they end, little-endian in 1, 2 or 4 bytes as the container's size demands: in a
+ * list for each element, in a tuple for each but the last, backwards. */
+
+static guint offset_size(gsize body, gsize count)
+{
+    return body + count <= G_MAXUINT8 ? 1 : body + 2 * count <= G_MAXUINT16 ? 2 : 4;
+}
+
+static void append_offset(GByteArray *out, gsize offset, guint size)
+{
+    guint32 little = GUINT32_TO_LE((guint32) offset);
+    g_byte_array_append(out, (const guint8 *) &little, size);
+}
+
+typedef struct {
+    GByteArray *bytes;
+    GArray *ends; /* gsize: of the elements of the list that is being written */
+    gsize start;  /* of that list */
+} Serial;
+
+/* @sums: @count times 32 bytes, 1 or 2. */
+static void append_element(Serial *serial, const char *name, const guint8 *sums, guint count)
+{
+    gsize text = strlen(name) + 1, body = text + 32 * count;
+    guint size = offset_size(body, count);
+    g_byte_array_append(serial->bytes, (const guint8 *) name, (guint) text);
+    g_byte_array_append(serial->bytes, sums, 32 * count);
+    for (guint i = count; i-- > 0;)
+        append_offset(serial->bytes, text + 32 * i, size);
+    gsize end = serial->bytes->len - serial->start;
+    g_array_append_val(serial->ends, end);
+}
+
+/* Ends the list and begins the next one. Returns where it ended. */
+static gsize end_list(Serial *serial)
+{
+    guint count = serial->ends->len;
+    guint size = offset_size(serial->bytes->len - serial->start, count);
+    for (guint i = 0; i < count; i++)
+        append_offset(serial->bytes, g_array_index(serial->ends, gsize, i), size);
+    g_array_set_size(serial->ends, 0);
+    return serial->start = serial->bytes->len;
+}
+
+static void serial_init(Serial *serial)
+{
+    *serial = (Serial){.bytes = g_byte_array_new(), .ends = g_array_new(FALSE, FALSE, sizeof(gsize))};
+}
+
+static void serial_clear(Serial *serial)
+{
+    g_byte_array_unref(serial->bytes);
+    g_array_unref(serial->ends);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Serial, serial_clear)
+
+/* @files_end: what end_list() said behind the files. */
+static gboolean put_tree(const Writer *writer, Serial *serial, gsize files_end, guint8 checksum[32], GError **error)
+{
+    (void) end_list(serial);
+    append_offset(serial->bytes, files_end, offset_size(serial->bytes->len, 1));
+    return put_metadata_object(writer, ".dirtree", serial->bytes->data, serial->bytes->len, checksum, error);
+}
+
+/* ---- a layer */
+
+static gint by_name(gconstpointer a, gconstpointer b)
+{
+    return strcmp((*(GpNode *const *) a)->name, (*(GpNode *const *) b)->name);
+}
+
+static gint by_checksum(gconstpointer a, gconstpointer b)
+{
+    return memcmp(*(const guint8 *const *) a, *(const guint8 *const *) b, 32);
+}
+
+/* The children in order, as far as they are for libostree: directories, and what has an object. */
+static GPtrArray *sorted_children(const GpNode *node)
+{
+    GPtrArray *sorted = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer value;
+    if (!node->children)
+        return sorted;
+    g_hash_table_iter_init(&iter, node->children);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        if (S_ISDIR(((GpNode *) value)->inode->mode) || ((GpNode *) value)->inode->has_object)
+            g_ptr_array_add(sorted, value);
+    g_ptr_array_sort(sorted, by_name);
+    return sorted;
+}
+
+/* Objects below a directory that libostree cannot name. */
+static void put_aside(Writer *writer, const GpNode *node)
+{
+    GHashTableIter iter;
+    gpointer value;
+    if (node->inode->has_object)
+        g_ptr_array_add(writer->side, node->inode->object);
+    if (!node->children)
+        return;
+    g_hash_table_iter_init(&iter, node->children);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        put_aside(writer, value);
+}
+
+static gboolean write_directory(Writer *writer, const GpNode *node, Sums *sums, GError **error)
+{
+    g_autoptr(GPtrArray) children = sorted_children(node);
+    g_auto(Serial) serial;
+    serial_init(&serial);
+    for (guint i = 0; i < children->len; i++) {
+        const GpNode *child = children->pdata[i];
+        if (!g_utf8_validate(child->name, -1, NULL))
+            put_aside(writer, child);
+        else if (!S_ISDIR(child->inode->mode))
+            append_element(&serial, child->name, child->inode->object, 1);
+    }
+    gsize files_end = end_list(&serial);
+    for (guint i = 0; i < children->len; i++) {
+        const GpNode *child = children->pdata[i];
+        Sums below;
+        if (!S_ISDIR(child->inode->mode) || !g_utf8_validate(child->name, -1, NULL))
+            continue;
+        if (!write_directory(writer, child, &below, error))
+            return FALSE;
+        append_element(&serial, child->name, (const guint8 *) &below, 2);
+    }
+    return put_tree(writer, &serial, files_end, sums->contents, error) &&
+           write_metadata(writer, node->inode, sums->metadata, error);
+}
+
+static const GpInode plain_directory = {.mode = S_IFDIR | 0755};
+
+static gboolean write_side(Writer *writer, Sums *sums, GError **error)
+{
+    g_auto(Serial) serial;
+    serial_init(&serial);
+    g_ptr_array_sort(writer->side, by_checksum);
+    for (guint i = 0; i < writer->side->len; i++) {
+        const guint8 *object = writer->side->pdata[i];
+        if (i > 0 && memcmp(object, writer->side->pdata[i - 1], 32) == 0)
+            continue;
+        GpDigest digest = {.algorithm = GP_DIGEST_SHA256};
+        memcpy(digest.bytes, object, 32);
+        g_autofree char *hex = gp_digest_to_hex(&digest);
+        append_element(&serial, hex, object, 1);
+    }
+    gsize files_end = end_list(&serial);
+    return put_tree(writer, &serial, files_end, sums->contents, error) &&
+           write_metadata(writer, &plain_directory, sums->metadata, error);
+}
+
+static gpointer serialize(gpointer tree)
+{
+    return gp_layer_tree_serialize(tree);
+}
+
+static gboolean write_top(Writer *writer, const GpLayerTree *tree, const char *sidecar_name, Sums *sums, GError **error)
+{
+    Sums root, side;
+    guint8 file[32];
+    g_auto(Serial) serial;
+    serial_init(&serial);
+    /* At the end of a pull there is often nothing else to do than these two. */
+    GThread *thread = g_thread_new("sidecar", serialize, (gpointer) (guintptr) tree);
+    gboolean ok = write_directory(writer, tree->root, &root, error) && write_side(writer, &side, error);
+    g_autoptr(GBytes) sidecar = g_thread_join(thread);
+    if (!ok || !put_file(writer, sidecar, file, error))
+        return FALSE;
+    append_element(&serial, sidecar_name, file, 1);
+    gsize files_end = end_list(&serial);
+    append_element(&serial, "objects", (const guint8 *) &side, 2);
+    append_element(&serial, "root", (const guint8 *) &root, 2);
+    return put_tree(writer, &serial, files_end, sums->contents, error) &&
+           write_metadata(writer, &plain_directory, sums->metadata, error);
+}
+
+static void set_hex(char out[65], const guint8 checksum[32])
+{
+    GpDigest digest = {.algorithm = GP_DIGEST_SHA256};
+    memcpy(digest.bytes, checksum, 32);
+    g_autofree char *hex = gp_digest_to_hex(&digest);
+    g_strlcpy(out, hex, 65);
+}
+
+gboolean gp_tree_write(
+    int objects_fd, int scratch_fd, const GpLayerTree *tree, const char *sidecar_name, GpTreeName *name, GError **error)
+{
+    g_autoptr(GpHasher) hasher = gp_hasher_new(GP_DIGEST_SHA256);
+    g_autoptr(GHashTable) metadata =
+        g_hash_table_new_full(g_bytes_hash, g_bytes_equal, (GDestroyNotify) g_bytes_unref, g_free);
+    g_autoptr(GPtrArray) side = g_ptr_array_new();
+    Writer writer = {
+        .objects_fd = objects_fd, .scratch_fd = scratch_fd, .hasher = hasher, .metadata = metadata, .side = side};
+    Sums sums;
+    if (!write_top(&writer, tree, sidecar_name, &sums, error))
+        return FALSE;
+    set_hex(name->contents, sums.contents);
+    set_hex(name->metadata, sums.metadata);
+    return TRUE;
+}
