@@ -153,7 +153,7 @@ static gboolean set_mtime(int directory_fd, const char *name, int open_fd, GpIno
     if (inode->mtime.tv_sec >= 0 && inode->mtime.tv_sec <= G_MAXINT32)
         return TRUE;
     struct stat st;
-    if (fstatat(directory_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    if (open_fd >= 0 ? fstat(open_fd, &st) < 0 : fstatat(directory_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return failed("attributes", name, error);
     inode->mtime = st.st_mtim;
     return TRUE;
@@ -183,7 +183,7 @@ gboolean gp_layer_disk_apply_open(const GpLayerDisk *disk, int fd, const char *n
     /* Behind the owner: chown(2) takes setuid and setgid away. */
     if (gp_layer_disk_creation_mode(disk, inode) != mode && fchmod(fd, mode) < 0)
         return failed("mode", name, error);
-    return set_mtime(disk->directory_fd, name, fd, inode, error);
+    return set_mtime(-1, name, fd, inode, error);
 }
 
 mode_t gp_layer_disk_creation_mode(const GpLayerDisk *disk, const GpInode *inode)

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/limits.h"
+#include "storage/layer_finisher.h"
 
 #define WHITEOUT_PREFIX ".wh."
 
@@ -24,7 +25,8 @@ static mode_t read_umask(void)
 {
     g_autofree char *status = NULL;
     unsigned int mask;
-    const char *line = g_file_get_contents("/proc/self/status", &status, NULL, NULL) ? strstr(status, "\nUmask:") : NULL;
+    const char *line =
+        g_file_get_contents("/proc/self/status", &status, NULL, NULL) ? strstr(status, "\nUmask:") : NULL;
     return line && sscanf(line, "\nUmask: %o", &mask) == 1 && mask <= 0777 ? (mode_t) mask : 0777;
 }
 
@@ -49,7 +51,10 @@ gboolean gp_layer_disk_init(GpLayerDisk *disk, int root_fd, GpLayerTree *tree, G
 
 static void leave(GpLayerDisk *disk)
 {
-    gp_close_fd(&disk->directory_fd);
+    if (disk->finisher)
+        gp_finisher_close(disk->finisher, &disk->directory_fd);
+    else
+        gp_close_fd(&disk->directory_fd);
     g_clear_pointer(&disk->directory_path, g_free);
 }
 

@@ -16,6 +16,7 @@ typedef struct {
     char *directory_path;
     GpNode *directory;
     int directory_fd;
+    struct _GpFinisher *finisher; /* may still use directories that were left; NULL: nobody does */
 } GpLayerDisk;
 
 /* @root_fd stays the caller's, @tree must be empty and outlive @disk. Errors: INTERNAL. */

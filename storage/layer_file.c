@@ -31,7 +31,10 @@ gboolean gp_layer_file_open(GpLayerFile *file, GpLayerDisk *disk, GpNode *node, 
         return failed("creating", node->name, error);
     if (gp_layer_has_acl(inode) && !gp_layer_disk_settle(disk, disk->directory_fd, node->name, inode, error))
         return FALSE;
-    gp_object_hasher_start(file->hasher, inode->uid, inode->gid, inode->mode, NULL, inode->xattrs);
+    if (inode->size > 0 && inode->size <= GP_FINISHER_SIZE && !inode->xattrs)
+        file->kept = g_malloc(inode->size);
+    else
+        gp_object_hasher_start(file->hasher, inode->uid, inode->gid, inode->mode, NULL, inode->xattrs);
     return TRUE;
 }
 
@@ -59,6 +62,18 @@ static gboolean hash_hole(GpLayerFile *file, guint64 end, GError **error)
     return TRUE;
 }
 
+/* A small file with a hole in it is no matter for the finisher. */
+static gboolean spill(GpLayerFile *file, GError **error)
+{
+    const GpInode *inode = file->node->inode;
+    gp_object_hasher_start(file->hasher, inode->uid, inode->gid, inode->mode, NULL, inode->xattrs);
+    gp_hasher_update(file->hasher, file->kept, (gsize) file->at);
+    if (!gp_write_all(file->fd, file->kept, (gsize) file->at, error))
+        return FALSE;
+    g_clear_pointer(&file->kept, g_free);
+    return TRUE;
+}
+
 gboolean gp_layer_file_write(GpLayerFile *file, guint64 offset, const guint8 *data, gsize length, GError **error)
 {
     if (!file->open || length == 0 || offset < file->at || offset > file->size || length > file->size - offset) {
@@ -70,7 +85,12 @@ gboolean gp_layer_file_write(GpLayerFile *file, guint64 offset, const guint8 *da
         file->at = offset + length;
         return TRUE;
     }
-    if (!hash_hole(file, offset, error))
+    if (file->kept && offset == file->at) {
+        memcpy(file->kept + offset, data, length);
+        file->at += length;
+        return TRUE;
+    }
+    if ((file->kept && !spill(file, error)) || !hash_hole(file, offset, error))
         return FALSE;
     gp_hasher_update(file->hasher, data, length);
     while (length > 0) {
@@ -92,6 +112,13 @@ gboolean gp_layer_file_close(GpLayerFile *file, GpLayerDisk *disk, int objects_f
     if (file->open && file->fd >= 0) {
         GpInode *inode = file->node->inode;
         const char *name = file->node->name;
+        if (file->kept && file->at == file->size) {
+            ok = gp_finisher_put(file->finisher, &file->fd, file->node, &file->kept, (gsize) file->size, error);
+            gp_layer_file_clear(file);
+            return ok;
+        }
+        if (file->kept && !spill(file, error))
+            return FALSE;
         if (file->at < file->size && ftruncate(file->fd, (off_t) file->size) < 0)
             return failed("extending", name, error);
         if (!hash_hole(file, file->size, error))
@@ -110,6 +137,7 @@ gboolean gp_layer_file_close(GpLayerFile *file, GpLayerDisk *disk, int objects_f
 void gp_layer_file_clear(GpLayerFile *file)
 {
     gp_close_fd(&file->fd);
+    g_clear_pointer(&file->kept, g_free);
     file->open = FALSE;
     file->node = NULL;
     file->size = file->at = 0;

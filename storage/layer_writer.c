@@ -54,7 +54,8 @@ static gboolean failed(const char *what, const char *path, GError **error)
 static gboolean replace(Writer *writer, const char *name, GError **error)
 {
     GpNode *node = gp_layer_child(writer->disk.directory, name);
-    return !node || gp_layer_disk_remove(&writer->disk, node, error);
+    return !node ||
+           (gp_finisher_drain(writer->file.finisher, error) && gp_layer_disk_remove(&writer->disk, node, error));
 }
 
 static gboolean put_directory(Writer *writer, const char *name, GpEntry *entry, GError **error)
@@ -140,6 +141,8 @@ static gboolean put_hard_link(Writer *writer, const char *name, const GpEntry *e
         return refuse_link(entry, "the layer has no such target", error);
     if (S_ISDIR(source->inode->mode))
         return refuse_link(entry, "the target is a directory", error);
+    if (!gp_finisher_drain(writer->file.finisher, error))
+        return FALSE;
     GP_AUTOFD int source_fd = gp_layer_disk_open(disk, source->parent, error);
     if (source_fd < 0)
         return FALSE;
@@ -285,7 +288,7 @@ static gboolean take_end(Writer *writer, const guint8 *payload, gsize length, GE
     if (strlen(text) != length - 8 || !gp_digest_parse(text, writer->diff_id, NULL))
         return broken_protocol("an end without a digest", error);
     writer->expectation = ENDED;
-    return gp_layer_disk_finish(&writer->disk, error);
+    return gp_finisher_drain(writer->file.finisher, error) && gp_layer_disk_finish(&writer->disk, error);
 }
 
 /* The worker blames the archive: its words, our code only if it is one that an archive can cause. */
@@ -358,8 +361,11 @@ GpLayerTree *gp_layer_write(
         .diff_id = diff_id,
         .file = {.fd = -1, .target = target, .hasher = hasher},
         .hasher = hasher};
-    gboolean ok =
-        gp_layer_disk_init(&writer.disk, target->root_fd, tree, error) && take_frames(&writer, frames_fd, error);
+    g_autoptr(GpFinisher) finisher = gp_finisher_new(&writer.disk, target->objects_fd);
+    writer.file.finisher = finisher;
+    gboolean ok = gp_layer_disk_init(&writer.disk, target->root_fd, tree, error);
+    writer.disk.finisher = finisher;
+    ok = ok && take_frames(&writer, frames_fd, error);
     gp_layer_file_clear(&writer.file);
     gp_layer_disk_clear(&writer.disk);
     return ok ? g_steal_pointer(&tree) : NULL;
