@@ -187,16 +187,18 @@ static gboolean make_pipe(int *read_end, int *write_end, GError **error)
     return TRUE;
 }
 
-static GpWorker *start_unpacker(GpCompression compression, int *to_worker, int *from_worker, GError **error)
+static GpWorker *start_unpacker(
+    GpCompression compression, int *to_worker, int *from_worker, GpSharedMemory **shared, GError **error)
 {
     GP_AUTOFD int blob_in = -1;
     GP_AUTOFD int blob_out = -1;
     GP_AUTOFD int frames_in = -1;
     GP_AUTOFD int frames_out = -1;
-    if (!make_pipe(&blob_out, &blob_in, error) || !make_pipe(&frames_out, &frames_in, error))
+    if (!make_pipe(&blob_out, &blob_in, error) || !make_pipe(&frames_out, &frames_in, error) ||
+        !(*shared = gp_shared_memory_new(error)))
         return NULL;
     const char *const arguments[] = {compression_names[compression], NULL};
-    const int fds[] = {blob_out, frames_in};
+    const int fds[] = {blob_out, frames_in, gp_shared_memory_fd(*shared)};
     GpWorker *worker = gp_worker_spawn("guest-pull-unpack", arguments, fds, G_N_ELEMENTS(fds), error);
     if (worker) {
         *to_worker = gp_steal_fd(&blob_in);
@@ -248,12 +250,17 @@ static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, co
     GP_AUTOFD int from_worker = -1;
     if (!gp_layer_compression(job->descriptor, &compression, error))
         return FALSE;
-    g_autoptr(GpWorker) worker = start_unpacker(compression, &to_worker, &from_worker, error);
+    g_autoptr(GpSharedMemory) shared = NULL;
+    g_autoptr(GpWorker) worker = start_unpacker(compression, &to_worker, &from_worker, &shared, error);
     if (!worker)
         return FALSE;
 
     g_autoptr(GpDecryptor) decryptor = key ? gp_decryptor_new(key) : NULL;
-    Feed feed = {.batch = batch, .job = job, .stream = stream, .decryptor = decryptor, .to_worker = to_worker,
+    Feed feed = {.batch = batch,
+        .job = job,
+        .stream = stream,
+        .decryptor = decryptor,
+        .to_worker = to_worker,
         .sharing = !decryptor};
     GThread *feeder = g_thread_new("feed", feed_thread, &feed);
     GpLayerTarget target = {.objects_fd = gp_store_objects_fd(batch->store),
@@ -262,7 +269,8 @@ static gboolean unpack(Batch *batch, GpLayerJob *job, GpSourceStream *stream, co
         .max_entries = MIN(batch->limits->layer_entries, batch->limits->image_entries),
         .limits = batch->limits,
         .stopped = is_stopped,
-        .stopped_data = batch};
+        .stopped_data = batch,
+        .shared = shared};
     GpLayerProgress progress = {0};
     GpDigest diff_id;
     GError *writing = NULL, *ending = NULL;

@@ -7,14 +7,30 @@
 #include <sys/types.h>
 #include <time.h>
 
-/* Frame types of the unpack worker's output, in this order: (ENTRY DATA*)* END, or ERROR at any time. */
+/* Frame types of the unpack worker's output, in this order: (ENTRY (DATA | SHARED)*)* END, or ERROR at any time. */
 typedef enum {
     GP_UNPACK_READY = 1, /* confined; sent once, first, empty */
     GP_UNPACK_ENTRY,     /* encoded GpEntry */
     GP_UNPACK_DATA,      /* u64 LE file offset, then content of the last regular entry, ascending, gaps are holes */
     GP_UNPACK_END,       /* diffID as text, then u64 LE count of uncompressed bytes */
     GP_UNPACK_ERROR,     /* JSON {"code","message"} */
+    GP_UNPACK_SHARED,    /* as DATA: u64 LE file offset, then where the content lies in the shared memory: u32 LE each,
+                            first byte and length */
 } GpUnpackFrame;
+
+/* The memory that the worker may share with the puller: it unpacks into the slots one after the other and tells by
+ * SHARED frames which bytes are whose content; a slot is filled again when all frames about it were taken. Behind the
+ * slots lies a page with GpSharedCount. */
+#define GP_SHARED_SLOT (256 * 1024)
+#define GP_SHARED_SLOTS 3
+#define GP_SHARED_SIZE (GP_SHARED_SLOT * GP_SHARED_SLOTS)
+#define GP_SHARED_COUNT_SIZE 4096
+
+/* What the puller tells the worker, who waits for @taken as a futex; nothing here is believed by the puller. */
+typedef struct {
+    guint32 taken;   /* SHARED frames whose content the puller has copied, modulo 2^32 */
+    guint32 waiting; /* 1: the worker wants to be woken */
+} GpSharedCount;
 
 typedef struct {
     char *name;

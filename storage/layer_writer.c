@@ -266,18 +266,37 @@ static gboolean take_entry(Writer *writer, const guint8 *payload, gsize length, 
     return TRUE;
 }
 
+static guint64 read_integer(const guint8 *bytes, guint size)
+{
+    guint64 value = 0;
+    for (guint i = 0; i < size; i++)
+        value |= (guint64) bytes[i] << (8 * i);
+    return value;
+}
+
+static gboolean take_content(Writer *writer, guint64 offset, const guint8 *data, gsize length, GError **error)
+{
+    if (!gp_layer_file_write(&writer->file, offset, data, length, error))
+        return FALSE;
+    if (writer->progress)
+        __atomic_fetch_add(&writer->progress->bytes, length, __ATOMIC_RELAXED);
+    return TRUE;
+}
+
 static gboolean take_data(Writer *writer, const guint8 *payload, gsize length, GError **error)
 {
     if (length < 8)
         return broken_protocol("content without an offset", error);
-    guint64 offset = 0;
-    for (guint i = 0; i < 8; i++)
-        offset |= (guint64) payload[i] << (8 * i);
-    if (!gp_layer_file_write(&writer->file, offset, payload + 8, length - 8, error))
-        return FALSE;
-    if (writer->progress)
-        __atomic_fetch_add(&writer->progress->bytes, length - 8, __ATOMIC_RELAXED);
-    return TRUE;
+    return take_content(writer, read_integer(payload, 8), payload + 8, length - 8, error);
+}
+
+static gboolean take_shared(Writer *writer, const guint8 *payload, gsize length, GError **error)
+{
+    if (length != 16 || !writer->target->shared)
+        return broken_protocol("content in no shared memory", error);
+    guint64 size = read_integer(payload + 12, 4);
+    const guint8 *data = gp_shared_memory_take(writer->target->shared, read_integer(payload + 8, 4), size, error);
+    return data && take_content(writer, read_integer(payload, 8), data, (gsize) size, error);
 }
 
 static gboolean take_end(Writer *writer, const guint8 *payload, gsize length, GError **error)
@@ -325,6 +344,8 @@ static gboolean take_frame(Writer *writer, guint32 type, const guint8 *payload, 
         return broken_protocol("something behind the end", error);
     if (type == GP_UNPACK_DATA)
         return take_data(writer, payload, length, error);
+    if (type == GP_UNPACK_SHARED)
+        return take_shared(writer, payload, length, error);
     if (!gp_layer_file_close(&writer->file, &writer->disk, writer->target->objects_fd, error))
         return FALSE;
     if (type == GP_UNPACK_ENTRY)

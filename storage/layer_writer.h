@@ -20,6 +20,7 @@
 #include "base/digest.h"
 #include "storage/layer_limits.h"
 #include "storage/layer_tree.h"
+#include "storage/shared_memory.h"
 
 typedef struct {
     int objects_fd;    /* the repository's "objects" directory */
@@ -30,6 +31,7 @@ typedef struct {
     /* Asked now and then during long work without input (a hole); TRUE: give up. NULL: never. */
     gboolean (*stopped)(gpointer data);
     gpointer stopped_data;
+    GpSharedMemory *shared; /* with the worker; NULL: all content comes in frames */
 } GpLayerTarget;
 
 /* Progress, updated while the writer runs; may be read from another thread (relaxed). */

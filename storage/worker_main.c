@@ -1,5 +1,7 @@
-/* guest-pull-unpack gzip|zstd|none: compressed layer on descriptor 3, frames on descriptor 4 (storage/entry.h). It
- * opens nothing and knows nothing; what it says is believed only as far as the puller can check it. */
+/* guest-pull-unpack gzip|zstd|none: compressed layer on descriptor 3, frames on descriptor 4 (storage/entry.h); if
+ * descriptor 5 is open, it is the memory that content may stay in. It opens nothing and knows nothing; what it says is
+ * believed only as far as the puller can check it. */
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -11,6 +13,7 @@
 
 #define INPUT_FD 3
 #define OUTPUT_FD 4
+#define MEMORY_FD 5
 
 static int complain(const char *what)
 {
@@ -40,6 +43,11 @@ static int run(GpCompression compression)
     g_autoptr(GError) error = NULL;
     g_autoptr(GpUnpackStream) stream = gp_unpack_stream_new(INPUT_FD, compression);
     g_autoptr(GpUnpackOutput) output = gp_unpack_output_new(OUTPUT_FD);
+    gboolean shared = fcntl(MEMORY_FD, F_GETFD) >= 0;
+    if (shared && !gp_unpack_output_share(output, MEMORY_FD, &error))
+        return complain(error->message);
+    if (shared)
+        (void) close(MEMORY_FD); /* it is mapped */
     gp_unpack_tar_prepare();
     json_object_seed(0); /* opens /dev/urandom, which jansson would otherwise do with its first object */
     if (!gp_unpack_worker_confine(&error))

@@ -1,7 +1,11 @@
 #include "storage/worker_output.h"
 
 #include <errno.h>
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -15,6 +19,11 @@
 
 struct _GpUnpackOutput {
     int fd;
+    guint8 *memory; /* shared; NULL: nothing is */
+    GpSharedCount *count;
+    guint slot;
+    guint32 told;                    /* SHARED frames, modulo 2^32 as the count */
+    guint32 needed[GP_SHARED_SLOTS]; /* of them must be taken until a slot is free */
     gsize used;
     guint8 gathered[GATHERED];
 };
@@ -28,7 +37,55 @@ GpUnpackOutput *gp_unpack_output_new(int fd)
 
 void gp_unpack_output_free(GpUnpackOutput *output)
 {
+    if (output && output->memory)
+        (void) munmap(output->memory, GP_SHARED_SIZE + GP_SHARED_COUNT_SIZE);
     g_free(output);
+}
+
+gboolean gp_unpack_output_share(GpUnpackOutput *output, int fd, GError **error)
+{
+    gsize size = GP_SHARED_SIZE + GP_SHARED_COUNT_SIZE;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) {
+        gp_set_errno(error, errno, "the shared memory");
+        return FALSE;
+    }
+    output->memory = memory;
+    output->count = (GpSharedCount *) (void *) (output->memory + GP_SHARED_SIZE);
+    output->slot = GP_SHARED_SLOTS - 1;
+    return TRUE;
+}
+
+/* How many SHARED frames about the current slot the puller has still to take; *@taken as the count stands. */
+static gint32 owed(const GpUnpackOutput *output, guint32 *taken)
+{
+    *taken = __atomic_load_n(&output->count->taken, __ATOMIC_SEQ_CST);
+    return (gint32) (output->needed[output->slot] - *taken);
+}
+
+static gboolean await_slot(GpUnpackOutput *output, GError **error)
+{
+    guint32 taken;
+    if (owed(output, &taken) <= 0)
+        return TRUE;
+    /* The puller cannot take what it was not told yet. */
+    if (!gp_unpack_output_flush(output, error))
+        return FALSE;
+    __atomic_store_n(&output->count->waiting, 1, __ATOMIC_SEQ_CST);
+    while (owed(output, &taken) > 0)
+        (void) syscall(SYS_futex, &output->count->taken, FUTEX_WAIT, taken, NULL, NULL, 0);
+    __atomic_store_n(&output->count->waiting, 0, __ATOMIC_SEQ_CST);
+    return TRUE;
+}
+
+gboolean gp_unpack_output_slot(GpUnpackOutput *output, guint8 **slot, GError **error)
+{
+    *slot = NULL;
+    if (!output->memory)
+        return TRUE;
+    output->slot = (output->slot + 1) % GP_SHARED_SLOTS;
+    *slot = output->memory + (gsize) output->slot * GP_SHARED_SLOT;
+    return await_slot(output, error);
 }
 
 gboolean gp_unpack_output_flush(GpUnpackOutput *output, GError **error)
@@ -91,8 +148,33 @@ gboolean gp_unpack_output_frame(
     return payload(output, data, length, error);
 }
 
+/* Where @data lies in the shared memory; FALSE if it does not, or is so small that a copy costs less. */
+static gboolean is_shared(const GpUnpackOutput *output, const guint8 *data, gsize length, gsize *at)
+{
+    if (!output->memory || length < DIRECT || data < output->memory || data >= output->memory + GP_SHARED_SIZE)
+        return FALSE;
+    *at = (gsize) (data - output->memory);
+    return *at / GP_SHARED_SLOT == output->slot;
+}
+
+static gboolean tell_shared(GpUnpackOutput *output, guint64 offset, gsize at, gsize length, GError **error)
+{
+    if (output->used + FRAME_HEADER + 2 * OFFSET_SIZE > GATHERED && !gp_unpack_output_flush(output, error))
+        return FALSE;
+    gather_integer(output, GP_UNPACK_SHARED, 4);
+    gather_integer(output, 2 * OFFSET_SIZE, 4);
+    gather_integer(output, offset, OFFSET_SIZE);
+    gather_integer(output, at, 4);
+    gather_integer(output, length, 4);
+    output->needed[output->slot] = ++output->told;
+    return TRUE;
+}
+
 gboolean gp_unpack_output_data(GpUnpackOutput *output, guint64 offset, const guint8 *data, gsize length, GError **error)
 {
+    gsize at;
+    if (is_shared(output, data, length, &at))
+        return tell_shared(output, offset, at, length, error);
     while (length > 0) {
         gsize part = MIN(length, GP_LIMIT_FRAME_DATA - OFFSET_SIZE);
         if (output->used + FRAME_HEADER + OFFSET_SIZE > GATHERED && !gp_unpack_output_flush(output, error))

@@ -10,7 +10,7 @@
 #include "base/limits.h"
 
 /* One DATA frame's worth: stays in the second-level cache between decompression, hashing and the pipe. */
-#define OUTPUT_SIZE (256 * 1024 - 8)
+#define OUTPUT_SIZE GP_UNPACK_PIECE
 #define INPUT_SIZE OUTPUT_SIZE
 /* Every image tool's ceiling for --long is 27; the sandbox's memory is sized by it. */
 #define ZSTD_WINDOW_LOG 27
@@ -24,9 +24,12 @@ struct _GpUnpackStream {
     gsize input_at, input_end;
     gboolean input_over;
     guint64 bytes_in, bytes_out;
-    guint8 *output;
+    guint8 *output; /* where the next piece goes: */
+    guint8 *own;    /* NULL once others are given */
     gboolean over;
     GpHasher *hasher;
+    gboolean (*waiting)(gpointer data, GError **error); /* NULL: nobody wants to know */
+    gpointer waiting_data;
     struct inflate_state *inflate;
     gboolean in_member; /* between a gzip member's first byte and its checksum, or inside a zstd frame */
     guint64 members;
@@ -50,7 +53,7 @@ GpUnpackStream *gp_unpack_stream_new(int fd, GpCompression compression)
     stream->fd = fd;
     stream->compression = compression;
     stream->input = g_malloc(INPUT_SIZE);
-    stream->output = g_malloc(OUTPUT_SIZE);
+    stream->output = stream->own = g_malloc(OUTPUT_SIZE);
     stream->hasher = gp_hasher_new(GP_DIGEST_SHA256);
     if (compression == GP_COMPRESSION_GZIP)
         stream->inflate = g_new0(struct inflate_state, 1);
@@ -67,11 +70,17 @@ void gp_unpack_stream_free(GpUnpackStream *stream)
     if (!stream)
         return;
     g_free(stream->input);
-    g_free(stream->output);
+    g_free(stream->own);
     g_free(stream->inflate);
     ZSTD_freeDCtx(stream->zstd);
     gp_hasher_free(stream->hasher);
     g_free(stream);
+}
+
+void gp_unpack_stream_on_wait(GpUnpackStream *stream, gboolean (*waiting)(gpointer data, GError **error), gpointer data)
+{
+    stream->waiting = waiting;
+    stream->waiting_data = data;
 }
 
 /* Reads on when all input is used up; sets input_over at the end of the blob. */
@@ -79,6 +88,8 @@ static gboolean more_input(GpUnpackStream *stream, GError **error)
 {
     if (stream->input_at < stream->input_end || stream->input_over)
         return TRUE;
+    if (stream->waiting && !stream->waiting(stream->waiting_data, error))
+        return FALSE;
     ssize_t got;
     do
         got = read(stream->fd, stream->input, INPUT_SIZE);
@@ -226,6 +237,12 @@ static gboolean check_ceilings(const GpUnpackStream *stream, GError **error)
         return FALSE;
     }
     return TRUE;
+}
+
+void gp_unpack_stream_into(GpUnpackStream *stream, guint8 *buffer)
+{
+    g_clear_pointer(&stream->own, g_free);
+    stream->output = buffer;
 }
 
 gboolean gp_unpack_stream_next(GpUnpackStream *stream, const guint8 **data, gsize *length, GError **error)

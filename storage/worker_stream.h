@@ -23,6 +23,16 @@ GpUnpackStream *gp_unpack_stream_new(int fd, GpCompression compression);
 void gp_unpack_stream_free(GpUnpackStream *stream);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpUnpackStream, gp_unpack_stream_free)
 
+/* The largest piece that gp_unpack_stream_next() gives out. */
+#define GP_UNPACK_PIECE (256 * 1024 - 8)
+
+/* The next piece is written to @buffer, GP_UNPACK_PIECE bytes that stay the caller's, not to the stream's own. */
+void gp_unpack_stream_into(GpUnpackStream *stream, guint8 *buffer);
+
+/* Calls @waiting before more of the blob is read, which may take its time: others need not wait for what there is. */
+void gp_unpack_stream_on_wait(
+    GpUnpackStream *stream, gboolean (*waiting)(gpointer data, GError **error), gpointer data);
+
 /* The next uncompressed bytes, valid until the next call; *@length 0 is the end. Errors: INVALID (malformed, truncated,
  * garbage behind the last member), LIMIT (GP_LIMIT_LAYER_RATIO, GP_LIMIT_LAYER_BYTES, zstd window), INTERNAL (reading).
  */

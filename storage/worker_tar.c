@@ -14,15 +14,26 @@
 typedef struct {
     GpUnpackStream *stream;
     GpUnpackHeaders *headers;
+    GpUnpackOutput *output; /* may have better memory to unpack into */
     GError *error;
 } Source;
 
 static gboolean next_bytes(Source *source, const guint8 **bytes, gsize *length, GError **error)
 {
+    guint8 *slot;
+    if (!gp_unpack_output_slot(source->output, &slot, error))
+        return FALSE;
+    if (slot)
+        gp_unpack_stream_into(source->stream, slot);
     if (!gp_unpack_stream_next(source->stream, bytes, length, error))
         return FALSE;
     gp_unpack_headers_feed(source->headers, *bytes, *length);
     return TRUE;
+}
+
+static gboolean flush(gpointer output, GError **error)
+{
+    return gp_unpack_output_flush(output, error);
 }
 
 static la_ssize_t read_source(struct archive *reader, void *data, const void **buffer)
@@ -248,7 +259,8 @@ void gp_unpack_tar_prepare(void)
 gboolean gp_unpack_tar(GpUnpackStream *stream, GpUnpackOutput *output, GError **error)
 {
     g_autoptr(GpUnpackHeaders) headers = gp_unpack_headers_new();
-    Source source = {.stream = stream, .headers = headers};
+    Source source = {.stream = stream, .headers = headers, .output = output};
+    gp_unpack_stream_on_wait(stream, flush, output);
     struct archive *reader = archive_read_new();
     archive_read_support_filter_none(reader);
     archive_read_support_format_tar(reader);
