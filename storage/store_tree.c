@@ -21,6 +21,7 @@ typedef struct {
     GpHasher *hasher;
     GHashTable *metadata; /* GBytes of a dirmeta object to its checksum: most directories have the same attributes */
     GPtrArray *side;      /* checksums, borrowed, of objects that libostree's trees cannot name */
+    GThread *serializing; /* the sidecar, meanwhile: at the end of a pull there is often nothing else to do */
 } Writer;
 
 /* ---- objects */
@@ -306,10 +307,9 @@ static gboolean write_top(Writer *writer, const GpLayerTree *tree, const char *s
     guint8 file[32];
     g_auto(Serial) serial;
     serial_init(&serial);
-    /* At the end of a pull there is often nothing else to do than these two. */
-    GThread *thread = g_thread_new("sidecar", serialize, (gpointer) (guintptr) tree);
+    writer->serializing = g_thread_new("sidecar", serialize, (gpointer) (guintptr) tree);
     gboolean ok = write_directory(writer, tree->root, &root, error) && write_side(writer, &side, error);
-    g_autoptr(GBytes) sidecar = g_thread_join(thread);
+    g_autoptr(GBytes) sidecar = g_thread_join(writer->serializing);
     if (!ok || !put_file(writer, sidecar, file, error))
         return FALSE;
     append_element(&serial, sidecar_name, file, 1);
