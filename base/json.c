@@ -5,7 +5,9 @@
 #include "base/error.h"
 #include "base/limits.h"
 
-/* Documents may hold passwords and keys, in their values and in the lexer's buffers: nothing is freed unwiped. */
+/* Documents may hold passwords and keys, in their values and in the lexer's buffers: nothing is freed unwiped. And
+ * nothing is read with too little memory: jansson's lexer drops the bytes that it finds no room for and goes on, so
+ * what comes out would be another document. As everywhere in GLib, the process ends instead. */
 static void wiping_free(void *memory)
 {
     if (memory)
@@ -13,12 +15,12 @@ static void wiping_free(void *memory)
     free(memory);
 }
 
-static void wipe_what_is_freed(void)
+static void set_allocator(void)
 {
     static gsize done;
     if (!g_once_init_enter(&done))
         return;
-    json_set_alloc_funcs(malloc, wiping_free);
+    json_set_alloc_funcs(g_malloc, wiping_free);
     g_once_init_leave(&done, 1);
 }
 
@@ -80,7 +82,7 @@ json_t *gp_json_parse(const void *data, gsize length, gsize max_size, const char
             most_values(max_size));
         return NULL;
     }
-    wipe_what_is_freed();
+    set_allocator();
     json_error_t problem;
     json_t *value = json_loadb(data, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
     if (!value) {

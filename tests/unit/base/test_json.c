@@ -1,3 +1,6 @@
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "base/error.h"
 #include "base/json.h"
 #include "base/limits.h"
@@ -135,6 +138,32 @@ static void fields_follow_their_table(void)
     }
 }
 
+/* A document of which the lexer's buffer is larger than what may be allocated. */
+static void without_memory_nothing_is_read(void)
+{
+    const gsize length = 48 << 20;
+#ifdef GP_SANITIZED
+    g_test_skip("the sanitizer's own memory is larger than any limit");
+    return;
+#endif
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_failed();
+        g_test_trap_assert_stderr("*failed to allocate*");
+        return;
+    }
+    g_autofree char *text = g_malloc(length);
+    memset(text, 'x', length);
+    text[0] = text[length - 1] = '"';
+    g_autofree char *statm = NULL;
+    g_assert_true(g_file_get_contents("/proc/self/statm", &statm, NULL, NULL));
+    rlim_t used = (rlim_t) g_ascii_strtoull(statm, NULL, 10) * (rlim_t) sysconf(_SC_PAGESIZE);
+    const struct rlimit room = {used + (32 << 20), used + (32 << 20)};
+    g_assert_cmpint(setrlimit(RLIMIT_AS, &room), ==, 0);
+    g_autoptr(json_t) value = gp_json_parse(text, length, length, "doc", NULL);
+    g_assert_null(value);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -143,5 +172,6 @@ int main(int argc, char **argv)
     g_test_add_func("/base/json/values-are-limited-to-the-value", values_are_limited_to_the_value);
     g_test_add_func("/base/json/size-is-limited-to-the-byte", size_is_limited_to_the_byte);
     g_test_add_func("/base/json/fields-follow-their-table", fields_follow_their_table);
+    g_test_add_func("/base/json/without-memory-nothing-is-read", without_memory_nothing_is_read);
     return g_test_run();
 }
