@@ -63,9 +63,12 @@ char *gp_errno_text(int err);
 /* Is it such an error of a disk? */
 gboolean gp_error_is_integrity(const GError *error);
 
+/* The text of an error, foreign or ours, which names integrity where a disk is to blame. The caller's. */
+char *gp_foreign_text(const GError *error);
+
 /* Turns a foreign error (GIO's from libostree, say) into ours with the context @format…; consumes *@foreign and leaves
- * it NULL. G_IO_ERROR_NO_SPACE becomes SPACE, G_IO_ERROR_CANCELLED CANCELLED, NOT_FOUND NOT_FOUND, an error of
- * the disk DIGEST as with gp_set_errno(), the rest @otherwise. */
+ * it NULL. G_IO_ERROR_NO_SPACE and ENOMEM become SPACE, G_IO_ERROR_CANCELLED CANCELLED, NOT_FOUND NOT_FOUND, an error
+ * of the disk DIGEST as with gp_set_errno(), the rest @otherwise. */
 void gp_propagate_foreign(GError **error, GError **foreign, GpErrorCode otherwise, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
 

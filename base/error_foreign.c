@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-/* The errno of a disk's error that @message tells; 0. GIO has no codes of its own for them. */
+/* The errno of a disk's error that @message tells; 0. GIO has no codes of its own for them, nor for ENOMEM. */
 static int disk_error(const char *message)
 {
     static const int numbers[] = {EIO, EILSEQ, EBADMSG, EUCLEAN};
@@ -12,6 +12,13 @@ static int disk_error(const char *message)
         if (strstr(message, g_strerror(numbers[i])))
             return numbers[i];
     return 0;
+}
+
+char *gp_foreign_text(const GError *foreign)
+{
+    int disk = gp_error_is_integrity(foreign) ? 0 : disk_error(foreign->message);
+    g_autofree char *text = gp_errno_text(disk);
+    return g_strconcat(foreign->message, disk ? text + strlen(g_strerror(disk)) : "", NULL);
 }
 
 void gp_propagate_foreign(GError **error, GError **foreign, GpErrorCode otherwise, const char *format, ...)
@@ -23,15 +30,15 @@ void gp_propagate_foreign(GError **error, GError **foreign, GpErrorCode otherwis
 
     g_autoptr(GError) cause = g_steal_pointer(foreign);
     GpErrorCode code = otherwise;
-    if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_NO_SPACE))
+    if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_NO_SPACE) ||
+        (cause && strstr(cause->message, g_strerror(ENOMEM))))
         code = GP_ERROR_SPACE;
     else if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_CANCELLED))
         code = GP_ERROR_CANCELLED;
     else if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
         code = GP_ERROR_NOT_FOUND;
-    int disk = cause ? disk_error(cause->message) : 0;
-    if (disk)
-        gp_set_errno(error, disk, "%s: %s", context, cause->message);
-    else
-        g_set_error(error, GP_ERROR, code, "%s: %s", context, cause ? cause->message : "unknown error");
+    else if (cause && disk_error(cause->message))
+        code = GP_ERROR_DIGEST;
+    g_autofree char *text = cause ? gp_foreign_text(cause) : g_strdup("unknown error");
+    g_set_error(error, GP_ERROR, code, "%s: %s", context, text);
 }

@@ -165,7 +165,8 @@ static const char *check_object(GpStore *store, GHashTable *seen, GVariant *obje
     g_mutex_lock(&store->lock);
     gboolean good = ostree_repo_fsck_object(store->repo, type, checksum, NULL, &problem);
     g_mutex_unlock(&store->lock);
-    char *text = good ? g_strdup("") : g_strdup_printf("object %s: %s", checksum, problem->message);
+    g_autofree char *why = good ? NULL : gp_foreign_text(problem);
+    char *text = good ? g_strdup("") : g_strdup_printf("object %s: %s", checksum, why);
     g_hash_table_insert(seen, g_variant_ref(object), text);
     return text;
 }
@@ -182,7 +183,8 @@ static void check_objects(GpStore *store, const char *ref, GHashTable *seen, GPt
         g_mutex_unlock(&store->lock);
     }
     if (!reachable) {
-        report(problems, "%s: %s", ref, error->message);
+        g_autofree char *why = gp_foreign_text(error);
+        report(problems, "%s: %s", ref, why);
         return;
     }
     GHashTableIter iter;
@@ -241,10 +243,11 @@ void gp_store_check_layer(GpStore *store, const GpDigest *blob, GPtrArray *probl
         good = check_record(store, commit, &error);
         g_mutex_unlock(&store->lock);
     }
+    g_autofree char *why = good ? NULL : gp_foreign_text(error);
     if (good)
         check_tree(store, blob, problems, &checked);
     else
-        report(problems, "%s: %s", ref, error->message);
+        report(problems, "%s: %s", ref, why);
 }
 
 /* ---- images */

@@ -49,6 +49,10 @@ static void foreign_errors_become_ours(void)
     g_assert_error(error, GP_ERROR, GP_ERROR_SPACE);
     g_assert_cmpstr(error->message, ==, "writing x: no room");
     g_assert_null(foreign);
+    g_autoptr(GError) memory = NULL;
+    foreign = g_error_new(G_IO_ERROR, g_io_error_from_errno(ENOMEM), "openat: %s", g_strerror(ENOMEM));
+    gp_propagate_foreign(&memory, &foreign, GP_ERROR_INTERNAL, "reading");
+    g_assert_error(memory, GP_ERROR, GP_ERROR_SPACE);
 }
 
 static void errno_keeps_its_meaning(void)
@@ -79,6 +83,9 @@ static void errors_of_the_disk_name_integrity(void)
     gp_propagate_foreign(&told, &foreign, GP_ERROR_INTERNAL, "writing");
     g_assert_error(told, GP_ERROR, GP_ERROR_DIGEST);
     g_assert_true(gp_error_is_integrity(told));
+    g_assert_true(g_str_has_prefix(told->message, "writing: fsetxattr: Input/output error (integrity: what"));
+    g_autofree char *once = gp_foreign_text(told);
+    g_assert_cmpstr(once, ==, told->message);
 }
 
 static void hint_is_behind_the_first_newline(void)
