@@ -53,8 +53,18 @@ static gboolean arrange_descriptors(Start *start)
     return close_range((unsigned) beyond, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
 }
 
+/* Of -1000 to 1000, where containers are at about 0. Anybody may raise his own; a kernel without it has no killer. */
+static void become_expendable(void)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    (void) !write(fd, "500", 3);
+    (void) close(fd);
+}
+
 static gboolean prepare(Start *start)
 {
+    if (start->asked->expendable)
+        become_expendable();
     reset_signals();
     if (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, start->asked->death_signal) < 0)
         return FALSE;

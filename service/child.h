@@ -17,6 +17,7 @@ typedef struct {
     const int *fds; /* become descriptors 3, 4… of the program; NULL: none */
     gsize n_fds;    /* GP_CHILD_FDS at most */
     int death_signal;
+    gboolean expendable; /* when memory runs out, the kernel ends it or what it starts before us and containers */
 } GpChildStart;
 
 #define GP_CHILD_FDS 4

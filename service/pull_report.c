@@ -1,5 +1,6 @@
 #include "service/pull_report.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "base/digest.h"
@@ -38,7 +39,11 @@ json_t *gp_pull_report_parse(GBytes *output, int wait_status, GError **error)
 {
     g_autofree char *end = gp_child_describe(wait_status);
     if (WIFSIGNALED(wait_status)) {
-        g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "the puller was %s", end);
+        /* SIGKILL is the kernel's way to end a program without memory, SIGTRAP and SIGABRT are GLib's. */
+        int signal = WTERMSIG(wait_status);
+        gboolean memory = signal == SIGKILL || signal == SIGTRAP || signal == SIGABRT;
+        g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "the puller was %s%s", end,
+            memory ? "\nOut of memory? This log and the kernel's say more." : "");
         return NULL;
     }
     g_autoptr(GError) cause = NULL;

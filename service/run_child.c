@@ -233,7 +233,8 @@ static gboolean spawn(ChildRun *self, int output, int progress, GError **error)
         .stdout_fd = output,
         .fds = fds,
         .n_fds = G_N_ELEMENTS(fds),
-        .death_signal = SIGTERM};
+        .death_signal = SIGTERM,
+        .expendable = TRUE};
     return gp_child_spawn(&start, &self->child, error);
 }
 

@@ -1,6 +1,7 @@
 """PullImage: outcomes, texts, and nothing left behind."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import time
@@ -31,6 +32,13 @@ def test_what_the_puller_is_given(service):
     assert f"--store=/x --bundle={service.bundles}/c1 docker://example.com/arguments (internal). " in message
     # the hint is GUEST_PULL_REQUEST_ID, the same that the log has
     assert f'"request": "{message.rsplit(" ", 1)[1]}"' in service.log_text().replace('":"', '": "')
+
+
+def test_when_memory_runs_out_the_puller_is_ended_first(service):
+    service.start()
+    ours = int(pathlib.Path("/proc/self/oom_score_adj").read_text())
+    assert ": score 500 (internal)" in service.pull("example.com/oom", service.bundle())["message"]
+    assert int(pathlib.Path(f"/proc/{service.process.pid}/oom_score_adj").read_text()) == ours
 
 
 @pytest.mark.parametrize("image, words", [

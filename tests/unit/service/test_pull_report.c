@@ -36,7 +36,10 @@ static void test_refused(void)
         {"{\"manifestDigest\":\"" DIGEST "\"} {}", 0, GP_ERROR_INTERNAL, "no report that can be read"},
         /* a digest does not make a failure a success */
         {"{\"manifestDigest\":\"" DIGEST "\"}", EXITED(3), GP_ERROR_INTERNAL, "exit status 3 and no report"},
-        {"{\"manifestDigest\":\"" DIGEST "\"}", 9, GP_ERROR_SANDBOX, "the puller was killed by signal 9"},
+        {"{\"manifestDigest\":\"" DIGEST "\"}", 9, GP_ERROR_SANDBOX,
+            "the puller was killed by signal 9 (Killed)\nOut of memory?"},
+        {"", 5, GP_ERROR_SANDBOX, "Out of memory?"},
+        {"", 6, GP_ERROR_SANDBOX, "Out of memory?"},
         {"{\"error\":{\"code\":\"policy\",\"message\":\"no\"}}", 0, GP_ERROR_INTERNAL, "exit status 0 and no report"},
         {"{\"error\":{\"code\":\"policy\",\"message\":\"no\"}}", EXITED(3), GP_ERROR_POLICY, "no"},
         {"{\"error\":{\"code\":\"auth\",\"message\":\"no\",\"detail\":null}}", EXITED(6), GP_ERROR_AUTH, "no"},
