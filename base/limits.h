@@ -104,6 +104,7 @@
 
 /* The encrypted volume. */
 #define GP_LIMIT_VOLUME_MIN (64 * GP_MIB) /* smaller has no room for a store */
+#define GP_VOLUME_XFS_MIN (512 * GP_MIB)  /* mkfs.xfs makes none below 300 MB; and so much of it is log */
 #define GP_LIMIT_VOLUME_KEY (8 * GP_KIB)
 #define GP_LIMIT_KDF_TIME 16 /* what a LUKS2 header may ask of argon2id and pbkdf2 */
 #define GP_LIMIT_KDF_MEMORY (256 * GP_MIB)

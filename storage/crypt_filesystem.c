@@ -95,20 +95,20 @@ gboolean gp_crypt_make_filesystem(const GpVolumeConfig *config, const char *devi
 {
     if (!write_edges(device, error))
         return FALSE;
-    return gp_volume_filesystem(config) == GP_VOLUME_XFS ? make_xfs(device, error) : make_ext4(config, device, error);
+    return config->filesystem == GP_VOLUME_XFS ? make_xfs(device, error) : make_ext4(config, device, error);
 }
 
 /* errors=continue: a block that cannot be read shall cost one layer, not the store. */
 static const char *mount_data(const GpVolumeConfig *config)
 {
-    if (gp_volume_filesystem(config) == GP_VOLUME_XFS)
+    if (config->filesystem == GP_VOLUME_XFS)
         return "inode64";
     return config->mode == GP_VOLUME_EPHEMERAL ? "errors=continue,nobarrier" : "errors=continue";
 }
 
 gboolean gp_crypt_mount(const GpVolumeConfig *config, const char *device, const char *mountpoint, GError **error)
 {
-    const char *type = gp_volume_filesystem_name(gp_volume_filesystem(config));
+    const char *type = gp_volume_filesystem_name(config->filesystem);
     /* What images hold takes effect through the overlay that is mounted from it, never here. */
     unsigned long flags = MS_NODEV | MS_NOSUID | MS_NOEXEC | MS_NOATIME;
     if (!gp_mkdir_p(mountpoint, 0700, error))

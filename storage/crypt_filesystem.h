@@ -6,6 +6,8 @@
 
 #include "storage/volume.h"
 
+/* Here config->filesystem is a filesystem, not GP_VOLUME_AUTO. */
+
 /* Makes config's filesystem on @device (a fresh mapping). Errors: UNSUPPORTED (no mkfs program), INTERNAL. */
 gboolean gp_crypt_make_filesystem(const GpVolumeConfig *config, const char *device, GError **error);
 

@@ -42,12 +42,14 @@ static gboolean map(const GpVolumeRequest *request, const GpCryptBacking *backin
 
 static gboolean make_volume(const GpVolumeRequest *request, json_t *timings, GError **error)
 {
-    const GpVolumeConfig *config = &request->config;
+    GpVolumeConfig chosen = request->config;
+    const GpVolumeConfig *config = &chosen;
     gint64 since = g_get_monotonic_time();
     g_auto(GpCryptBacking) backing = {.fd = -1};
     g_autoptr(GBytes) header = NULL;
     if (!gp_crypt_backing_find(config, &backing, error) || !map(request, &backing, &header, error))
         return FALSE;
+    chosen.filesystem = gp_volume_filesystem(config, backing.bytes);
     note_time(timings, "mapping", &since);
     if (header || config->mode == GP_VOLUME_EPHEMERAL) {
         if (!gp_crypt_make_filesystem(config, MAPPING, error) ||

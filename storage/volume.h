@@ -21,7 +21,7 @@ typedef enum {
 } GpVolumeIntegrity;
 
 typedef enum {
-    GP_VOLUME_AUTO = 0, /* XFS for ephemeral volumes, ext4 for persistent ones: docs/storage.md says why */
+    GP_VOLUME_AUTO = 0, /* XFS for ephemeral volumes that are no dwarfs, else ext4: docs/storage.md says why */
     GP_VOLUME_EXT4,
     GP_VOLUME_XFS, /* ephemeral volumes only */
 } GpVolumeFilesystem;
@@ -44,8 +44,8 @@ gboolean gp_volume_mode_from_name(const char *name, GpVolumeMode *mode);
 gboolean gp_volume_integrity_from_name(const char *name, GpVolumeIntegrity *integrity);
 gboolean gp_volume_filesystem_from_name(const char *name, GpVolumeFilesystem *filesystem);
 
-/* The one that @config means, never GP_VOLUME_AUTO. */
-GpVolumeFilesystem gp_volume_filesystem(const GpVolumeConfig *config);
+/* The one that @config means on a device of @bytes, never GP_VOLUME_AUTO. */
+GpVolumeFilesystem gp_volume_filesystem(const GpVolumeConfig *config, guint64 bytes);
 
 /* What must hold between the fields: a key for persistent volumes and for no others, XFS only ephemeral, and a device.
  * Errors: USAGE. */

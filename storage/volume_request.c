@@ -60,11 +60,11 @@ gboolean gp_volume_filesystem_from_name(const char *name, GpVolumeFilesystem *fi
     return TRUE;
 }
 
-GpVolumeFilesystem gp_volume_filesystem(const GpVolumeConfig *config)
+GpVolumeFilesystem gp_volume_filesystem(const GpVolumeConfig *config, guint64 bytes)
 {
     if (config->filesystem != GP_VOLUME_AUTO)
         return config->filesystem;
-    return config->mode == GP_VOLUME_EPHEMERAL ? GP_VOLUME_XFS : GP_VOLUME_EXT4;
+    return config->mode == GP_VOLUME_EPHEMERAL && bytes >= GP_VOLUME_XFS_MIN ? GP_VOLUME_XFS : GP_VOLUME_EXT4;
 }
 
 static gboolean refuse(GError **error, const char *reason)

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/limits.h"
 #include "storage/crypt_backing.h"
 #include "storage/volume.h"
 #include "storage/volume_request.h"
@@ -37,9 +38,10 @@ static void test_filesystem_of_the_mode(void)
 {
     const GpVolumeConfig ephemeral = {0}, persistent = {.mode = GP_VOLUME_PERSISTENT},
                          chosen = {.filesystem = GP_VOLUME_EXT4};
-    g_assert_cmpint((int) gp_volume_filesystem(&ephemeral), ==, GP_VOLUME_XFS);
-    g_assert_cmpint((int) gp_volume_filesystem(&persistent), ==, GP_VOLUME_EXT4);
-    g_assert_cmpint((int) gp_volume_filesystem(&chosen), ==, GP_VOLUME_EXT4);
+    g_assert_cmpint((int) gp_volume_filesystem(&ephemeral, 512 * GP_MIB), ==, GP_VOLUME_XFS);
+    g_assert_cmpint((int) gp_volume_filesystem(&ephemeral, 512 * GP_MIB - 1), ==, GP_VOLUME_EXT4);
+    g_assert_cmpint((int) gp_volume_filesystem(&persistent, GP_GIB), ==, GP_VOLUME_EXT4);
+    g_assert_cmpint((int) gp_volume_filesystem(&chosen, GP_GIB), ==, GP_VOLUME_EXT4);
 }
 
 /* ---- what is asked of the helper */
