@@ -40,6 +40,19 @@ static gboolean map(const GpVolumeRequest *request, const GpCryptBacking *backin
     return FALSE;
 }
 
+/* Opening a persistent volume that is there may fail for what the disk has become, in ways that only the kernel names.
+ */
+static void say_what_to_do(const GpVolumeConfig *config, gboolean made_now, GError **error)
+{
+    gboolean opened = config->mode == GP_VOLUME_PERSISTENT && !made_now;
+    if (opened && error && *error && (*error)->code != GP_ERROR_KEY && !strchr((*error)->message, '\n')) {
+        g_autoptr(GError) cause = g_steal_pointer(error);
+        g_set_error(error, GP_ERROR, cause->code,
+            "%s\nIf the disk is not what it was: guest-pull volume open --discard makes the volume anew.",
+            cause->message);
+    }
+}
+
 static gboolean make_volume(const GpVolumeRequest *request, json_t *timings, GError **error)
 {
     GpVolumeConfig chosen = request->config;
@@ -47,8 +60,12 @@ static gboolean make_volume(const GpVolumeRequest *request, json_t *timings, GEr
     gint64 since = g_get_monotonic_time();
     g_auto(GpCryptBacking) backing = {.fd = -1};
     g_autoptr(GBytes) header = NULL;
-    if (!gp_crypt_backing_find(config, &backing, error) || !map(request, &backing, &header, error))
+    if (!gp_crypt_backing_find(config, &backing, error))
         return FALSE;
+    if (!map(request, &backing, &header, error)) {
+        say_what_to_do(config, request->discard, error);
+        return FALSE;
+    }
     chosen.filesystem = gp_volume_filesystem(config, backing.bytes);
     note_time(timings, "mapping", &since);
     if (header || config->mode == GP_VOLUME_EPHEMERAL) {
@@ -57,8 +74,10 @@ static gboolean make_volume(const GpVolumeRequest *request, json_t *timings, GEr
             return FALSE;
         note_time(timings, "filesystem", &since);
     }
-    if (!gp_crypt_mount(config, MAPPING, request->mountpoint, error))
+    if (!gp_crypt_mount(config, MAPPING, request->mountpoint, error)) {
+        say_what_to_do(config, header != NULL, error);
         return FALSE;
+    }
     note_time(timings, "mount", &since);
     return TRUE;
 }

@@ -1,5 +1,7 @@
 #include "storage/volume_request.h"
 
+#include <malloc.h>
+
 #include "base/error.h"
 #include "base/json.h"
 #include "base/limits.h"
@@ -96,6 +98,13 @@ void gp_volume_request_clear(GpVolumeRequest *request)
         g_bytes_unref(request->key);
 }
 
+/* The key is in there. */
+static void wipe_and_free(gpointer data)
+{
+    explicit_bzero(data, malloc_usable_size(data));
+    g_free(data);
+}
+
 GBytes *gp_volume_request_write(const GpVolumeRequest *request)
 {
     const GpVolumeConfig *config = &request->config;
@@ -104,12 +113,13 @@ GBytes *gp_volume_request_write(const GpVolumeRequest *request)
         gp_volume_mode_name(config->mode), "integrity", gp_volume_integrity_name(config->integrity), "filesystem",
         gp_volume_filesystem_name(config->filesystem), "discard", request->discard, "mountpoint", request->mountpoint);
     g_autofree char *line = gp_json_to_text(json, FALSE);
-    GByteArray *bytes = g_byte_array_new();
-    g_byte_array_append(bytes, (const guint8 *) line, (guint) strlen(line));
-    g_byte_array_append(bytes, (const guint8 *) "\n", 1);
-    if (request->key)
-        g_byte_array_append(bytes, g_bytes_get_data(request->key, NULL), (guint) g_bytes_get_size(request->key));
-    return g_byte_array_free_to_bytes(bytes);
+    gsize length = strlen(line), key_length = request->key ? g_bytes_get_size(request->key) : 0;
+    guint8 *bytes = g_malloc(length + 1 + key_length);
+    memcpy(bytes, line, length);
+    bytes[length] = '\n';
+    if (key_length > 0)
+        memcpy(bytes + length + 1, g_bytes_get_data(request->key, NULL), key_length);
+    return g_bytes_new_with_free_func(bytes, length + 1 + key_length, wipe_and_free, bytes);
 }
 
 static gboolean read_fields(json_t *json, GpVolumeRequest *request, GError **error)

@@ -19,7 +19,7 @@ typedef struct {
 void gp_volume_request_clear(GpVolumeRequest *request);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(GpVolumeRequest, gp_volume_request_clear)
 
-/* The line and the key. Owned by the caller. */
+/* The line and the key; wiped with its last reference. Owned by the caller. */
 GBytes *gp_volume_request_write(const GpVolumeRequest *request);
 /* @request is zeroed by the caller. Errors: INVALID. */
 gboolean gp_volume_request_read(GBytes *bytes, GpVolumeRequest *request, GError **error);
