@@ -12,6 +12,7 @@
 #include "base/worker.h"
 #include "puller/cancel.h"
 #include "puller/decrypt.h"
+#include "puller/parallel.h"
 #include "storage/layer_writer.h"
 
 #define PIPE_SIZE (1024 * 1024)
@@ -501,12 +502,8 @@ gboolean gp_layers_pull(GpSource *source, GpStore *store, GPtrArray *jobs, const
 {
     Batch batch = {.source = source, .store = store, .providers = how->providers, .limits = how->limits};
     g_mutex_init(&batch.lock);
-    GThreadPool *pool =
-        g_thread_pool_new(run_job, &batch, (gint) CLAMP(how->parallel, 1, GP_LIMIT_PARALLEL), TRUE, NULL);
-    g_thread_pool_set_sort_function(pool, bigger_first, NULL);
-    for (guint i = 0; i < jobs->len; i++)
-        g_thread_pool_push(pool, jobs->pdata[i], NULL);
-    g_thread_pool_free(pool, FALSE, TRUE);
+    if (!gp_parallel_run(run_job, jobs, &batch, CLAMP(how->parallel, 1, GP_LIMIT_PARALLEL), bigger_first, &batch.error))
+        g_prefix_error(&batch.error, "layers: ");
     g_mutex_clear(&batch.lock);
     if (!batch.error)
         return TRUE;

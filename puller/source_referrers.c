@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "puller/manifest.h"
+#include "puller/parallel.h"
 #include "puller/source_kind.h"
 
 #define BUNDLE_TYPE "application/vnd.dev.sigstore.bundle"
@@ -187,10 +188,8 @@ GPtrArray *gp_source_bundles(GpSource *source, const GpDigest *digest, GPtrArray
     if (!chosen)
         return NULL;
     Search search = {.source = source, .digest = digest};
-    GThreadPool *pool = g_thread_pool_new(open_referrer, &search, OPENED_AT_ONCE, FALSE, NULL);
-    for (guint i = 0; i < chosen->len; i++)
-        g_thread_pool_push(pool, chosen->pdata[i], NULL);
-    g_thread_pool_free(pool, FALSE, TRUE);
+    if (!gp_parallel_run(open_referrer, chosen, &search, OPENED_AT_ONCE, NULL, error))
+        return NULL;
     return collect(chosen, error);
 }
 
