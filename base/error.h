@@ -64,7 +64,7 @@ char *gp_errno_text(int err);
 gboolean gp_error_is_integrity(const GError *error);
 
 /* The text of an error, foreign or ours, which names integrity where a disk is to blame. The caller's. */
-char *gp_foreign_text(const GError *error);
+char *gp_foreign_text(const GError *foreign);
 
 /* Turns a foreign error (GIO's from libostree, say) into ours with the context @format…; consumes *@foreign and leaves
  * it NULL. G_IO_ERROR_NO_SPACE and ENOMEM become SPACE, G_IO_ERROR_CANCELLED CANCELLED, NOT_FOUND NOT_FOUND, an error
