@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
+import resource
 import shutil
 import sys
 import tempfile
@@ -54,6 +55,13 @@ class Machine:
 
 def pytest_report_header():
     return [f"guest: {os.environ.get('GUEST_ACCEL', 'tcg')}, rounds x{ROUNDS:g}"]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How long it takes depends on what else the machine does; how much it computes does not."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    terminalreporter.write_line(f"guests and registries took {used.ru_utime + used.ru_stime:.0f} s of processor time; "
+                                f"the machine's load was {os.getloadavg()[2]:.1f} at the end")
 
 
 @pytest.fixture(scope="session")

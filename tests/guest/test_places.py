@@ -4,7 +4,7 @@ space, a runtime directory on a disk. Each refusal comes before anything is fetc
 import gpt
 import pytest
 import ttrpc
-from scenario import STORE, blocks_of, marked_image, random_image
+from scenario import STORE, blocks_of, marked_image
 
 CONFIG = "/run/confidential-containers/initdata/cdh.toml"
 CLOSE = f"guest-pull --config {CONFIG} volume close"
@@ -75,29 +75,6 @@ def test_partitions_are_found_by_label(place, world):
     here.refused("no partition is labelled absent (not-found)")
     here.configure(world.config({"device": "/dev/vda3"}))
     here.works()
-
-
-def test_a_small_volume_in_a_file(place, world):
-    """As for debugging: a sparse file on a loop device, too small for XFS, and then too small for an image."""
-    print()
-    here = place("file", {"store": "1G"})
-    guest = here.guest
-    here.configure(world.config({"device": "/run/store.img", "size": "96M"}))
-    assert here.guest.pull(here.name) == here.image.digest, guest.service_log()
-    guest.run("test -b /dev/mapper/guest-pull && losetup -a | grep -q /run/store.img && [ $(stat -c %a /run/store.img) = 600 ]")
-    assert guest.run(f"findmnt -no FSTYPE {STORE}").out == "ext4\n"
-    used = guest.run(CLOSE, check=2)
-    assert "volume: still in use: 1 container" in used.err and "guest-pull umount /run/kata-containers/c1" in used.err
-    guest.run("umount /run/kata-containers/c1/rootfs && rm -r /run/kata-containers/c1")
-    big = random_image(3, 36 << 20)
-    big_name = world.push(big, "too-big")
-    with pytest.raises(ttrpc.Refusal) as failure:
-        guest.pull(big_name)
-    print(f"  {failure.value}")
-    assert "(space)" in str(failure.value)
-    assert guest.run(f"find {STORE}/staging {STORE}/repo/refs/heads/making -mindepth 1; ls -A /run/kata-containers/c1").out == ""
-    here.works()
-    guest.run(f"guest-pull --config {CONFIG} fsck && {CLOSE} && ! losetup -a | grep store.img")
 
 
 def test_memory_is_not_swapped_to_a_plain_disk(place, world):

@@ -19,7 +19,7 @@ def fill(world, new_guest, name, volume):
     """A guest that has pulled an image and runs on."""
     image = marked_image(world.marks)
     reference = world.push(image, name)
-    guest = new_guest(disks={"store": "2G"}).boot()
+    guest = new_guest(disks={"store": "1G"}).boot()
     if volume is None:
         guest.run(f"mkfs.ext4 -q /dev/vda && mount /dev/vda {STORE}")
     guest.start_service(world.config(volume), hub=world.hub)

@@ -46,11 +46,11 @@ def test_four_processors_unpack_four_layers_at_once(world, new_guest, integrity)
     guest.start_service(world.config({"integrity": integrity}, max_parallel=4), hub=world.hub)
     count = rounds(20)
     for number in range(count):
-        image = random_image(4, 2 << 20, files=16)
+        image = random_image(4, 1 << 20, files=32)
         name = world.push(image, f"round-{number}-{os.urandom(4).hex()}")
         assert guest.pull(name, "c1") == image.digest, guest.service_log()
         kinds = read_back(guest, "/run/kata-containers/c1/rootfs", image)
-        assert kinds["wrong"] == kinds["error"] == [] and len(kinds["right"]) == 64
+        assert kinds["wrong"] == kinds["error"] == [] and len(kinds["right"]) == 128
         guest.run(f"umount /run/kata-containers/c1/rootfs && rm -r /run/kata-containers/c1 && guest-pull --config {CONFIG} rm {name}")
         if number in (count // 2, count - 1):
             guest.run(f"guest-pull --config {CONFIG} fsck")

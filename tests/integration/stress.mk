@@ -3,9 +3,13 @@
 KILLS ?= 300
 ROUNDS ?= 50
 
-.PHONY: check-crash check-storm check-network
+.PHONY: check-crash check-memory check-storm check-network
 check-crash: $(PROGRAMS)
 	$(Q)GUEST_PULL_KILLS=$(KILLS) BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider tests/integration/test_crash.py
+
+# Hundreds of allocations that fail.
+check-memory: $(PROGRAMS)
+	$(Q)GUEST_PULL_CASES=all BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider tests/integration/test_memory.py
 
 check-storm: $(PROGRAMS)
 	$(Q)GUEST_PULL_ROUNDS=$(ROUNDS) BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider tests/integration/test_storm.py

@@ -6,7 +6,6 @@ GUEST_PULL_CASES=all tries many more points."""
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
 
@@ -166,33 +165,3 @@ def test_address_space_that_ends(shortage, capsys):
         assert size < 4 << 30
     with capsys.disabled():
         print(f"\n{len(ends)} limits of address space up to {size >> 20} MiB: {names(ends)}")
-
-
-# What the kernel says when it has no memory: whichever call the puller or a worker makes, the first ones and from some on.
-CALLS = {"mkdirat": (1, 4, 20), "linkat": (1, 40), "openat2": (1, 3, 30), "renameat2,renameat,rename": (1, 3, 8), "write": (3, 12, 60),
-         "writev": (1,), "pwrite64": (1,), "fsopen": (1, 2), "fsconfig": (1, 4, 9), "fsmount": (1, 2), "move_mount": (1, 2), "mount": (1, 2),
-         "clone,clone3": (1, 2, 3, 4, 5), "pipe2": (1, 4, 7), "socketpair": (1, 2), "flock": (1, 5), "fsetxattr": (1, 9), "fchown": (1, 20),
-         "utimensat": (1, 20), "ftruncate": (1,), "getdents64": (1, 4), "unshare": (1,), "mmap": (60, 90, 130, 200), "openat": (40, 80, 140, 240),
-         "newfstatat,statx,fstat": (50, 120), "fcntl": (5,), "ioctl": (1,), "symlinkat": (1,), "fsync,fdatasync,syncfs": (1,),
-         "poll,ppoll": (2, 9), "landlock_create_ruleset": (1,), "seccomp": (1,), "memfd_create": (1,), "execve": (2, 3)}
-
-
-def test_calls_that_get_no_memory(shortage, capsys):
-    if not shutil.which("strace"):
-        pytest.skip("no strace")
-    if run("strace", "-o", "/dev/null", "true", check=None).status:
-        pytest.skip("strace may not trace here")
-    points = [(call, f"{when}{more}") for call, whens in CALLS.items() for when in whens for more in ("", "+")]
-    # With no thread for any layer, pulls once waited for ever.
-    chosen = points if MANY else [("clone,clone3", "5+"), *random.Random(SEED).sample(points, 11)]
-    ends, hit = [], 0
-    for call, when in chosen:
-        shortage.start_anew()
-        log = shortage.work / "trace"
-        done = shortage.pull(shortage.name, wrapper=["strace", "-f", "--seccomp-bpf", "-qq", "-o", log, "-e", f"trace={call}", "-e",
-                                                     f"inject={call}:error=ENOMEM:when={when}"])
-        hit += "(INJECTED)" in log.read_text()
-        shortage.check(done, f"{call} the {when}. time")
-        ends.append(done.status)
-    with capsys.disabled():
-        print(f"\n{len(ends)} calls were told that there is no memory, {hit} of them made (seed {SEED}): {names(ends)}")
