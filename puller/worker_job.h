@@ -17,7 +17,8 @@ typedef struct {
     CURLM *multi;
     GpTls *tls;
     GpTokens *tokens;
-    guint parts; /* of blobs that are fetched now (worker_parts.h) */
+    guint parts;      /* of blobs that are fetched now (worker_parts.h) */
+    guint parts_held; /* that have memory, be they complete or not */
 } GpWorkerContext;
 
 typedef struct _GpJob GpJob;

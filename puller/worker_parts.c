@@ -61,6 +61,7 @@ static void part_free(gpointer data)
 {
     Part *part = data;
     stop(part, "broken off");
+    part->owner->context->parts_held -= part->bytes != NULL;
     g_free(part->bytes);
     g_free(part);
 }
@@ -138,8 +139,10 @@ static void start(Part *part)
         .hurry = TRUE,
         .show_certificate = parts->show_certificate,
     };
-    if (!part->bytes)
+    if (!part->bytes) {
         part->bytes = g_malloc(part->length);
+        parts->context->parts_held++;
+    }
     part->filled_before = part->filled;
     part->exchange = gp_exchange_start(parts->context->multi, parts->context->tls, &request, &handler, part);
     if (part->exchange)
@@ -194,6 +197,13 @@ static void add_part(GpParts *parts)
     g_queue_push_tail(&parts->window, part);
 }
 
+/* Connections and memory are for all blobs together. */
+static gboolean may_start(const Part *part)
+{
+    const GpWorkerContext *context = part->owner->context;
+    return context->parts < GP_LIMIT_PARTS && (part->bytes || context->parts_held < GP_LIMIT_PARTS_HELD);
+}
+
 /* The part that the reader waits for never waits for other blobs' parts: nobody could go on if all did. */
 static GpPartsState fetch(GpParts *parts, gint64 now)
 {
@@ -202,7 +212,7 @@ static GpPartsState fetch(GpParts *parts, gint64 now)
     for (guint i = 0; i < parts->window.length; i++) {
         Part *part = g_queue_peek_nth(&parts->window, i);
         gboolean idle = !part->exchange && !is_complete(part) && now >= part->next_time;
-        if (idle && (i == 0 || parts->context->parts < GP_LIMIT_PARTS))
+        if (idle && (i == 0 || may_start(part)))
             start(part);
     }
     return parts->ended ? GP_PARTS_ENDED : GP_PARTS_GOING;
