@@ -1,5 +1,6 @@
 """Layers that come faster than they are unpacked wait on the server's side, not in the fetch worker's memory."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -55,7 +56,8 @@ def test_layers_that_nobody_reads_wait_outside(work, registry, nginx, over):  # 
                 begin = time.monotonic()
             elif time.monotonic() > begin + 2:
                 for pid in found.get("guest-pull-unpa", []):
-                    os.kill(pid, signal.SIGCONT)
+                    with contextlib.suppress(ProcessLookupError):  # it has just ended
+                        os.kill(pid, signal.SIGCONT)
             for pid in found.get("guest-pull-fetc", []):
                 try:
                     most = max(most, peak(pid))
