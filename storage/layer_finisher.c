@@ -140,8 +140,13 @@ static void add(GpFinisher *finisher, const Job *job)
 
 gboolean gp_finisher_put(GpFinisher *finisher, int *fd, GpNode *node, guint8 **data, gsize size, GError **error)
 {
+    g_autoptr(GError) cause = NULL;
     if (!finisher->thread)
-        finisher->thread = g_thread_new("finish", run, finisher);
+        finisher->thread = g_thread_try_new("finish", run, finisher, &cause);
+    if (cause) {
+        g_set_error(error, GP_ERROR, GP_ERROR_SPACE, "no thread for a layer's files: %s", cause->message);
+        return FALSE;
+    }
     g_mutex_lock(&finisher->lock);
     gboolean ok = wait_for_room(finisher, SLOTS - 1, error);
     if (ok) {

@@ -307,9 +307,10 @@ static gboolean write_top(Writer *writer, const GpLayerTree *tree, const char *s
     guint8 file[32];
     g_auto(Serial) serial;
     serial_init(&serial);
-    writer->serializing = g_thread_new("sidecar", serialize, (gpointer) (guintptr) tree);
+    writer->serializing = g_thread_try_new("sidecar", serialize, (gpointer) (guintptr) tree, NULL);
     gboolean ok = write_directory(writer, tree->root, &root, error) && write_side(writer, &side, error);
-    g_autoptr(GBytes) sidecar = g_thread_join(writer->serializing);
+    g_autoptr(GBytes) sidecar =
+        writer->serializing ? g_thread_join(writer->serializing) : gp_layer_tree_serialize(tree);
     if (!ok || !put_file(writer, sidecar, file, error))
         return FALSE;
     append_element(&serial, sidecar_name, file, 1);
