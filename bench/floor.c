@@ -269,6 +269,6 @@ int main(int argc, char **argv)
     EVP_DigestFinal_ex(diff_hash, digest, &length);
     EVP_DigestFinal_ex(blob_hash, digest, &length);
     for (unsigned i = 0; i < length; i++)
-        sprintf(text + strlen(text), "%02x", digest[i]);
+        (void) snprintf(text + strlen(text), 3, "%02x", digest[i]);
     return strcmp(text, argv[3]) == 0 ? 0 : 1;
 }

@@ -32,14 +32,25 @@ static gboolean failed(const char *what, GError **error)
     return FALSE;
 }
 
+/* The directory of objects that begin as @path does. */
+static gboolean make_prefix(const Writer *writer, const char *path)
+{
+    char prefix[3] = {path[0], path[1], '\0'};
+    return mkdirat(writer->objects_fd, prefix, 0775) == 0 || errno == EEXIST;
+}
+
 /* Makes the object's file where it is scratch, as a whole, and then moves it into place. */
 static gboolean replace_object(const Writer *writer, const char *path, const guint8 *data, gsize size, GError **error)
 {
     GP_AUTOFD int fd = openat(writer->scratch_fd, SCRATCH, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0 || fchown(fd, 0, 0) < 0 || fchmod(fd, 0644) < 0)
         return failed("creating", error);
-    return gp_write_all(fd, data, size, error) &&
-           (renameat(writer->scratch_fd, SCRATCH, writer->objects_fd, path) == 0 || failed("naming", error));
+    if (!gp_write_all(fd, data, size, error))
+        return FALSE;
+    int status = renameat(writer->scratch_fd, SCRATCH, writer->objects_fd, path);
+    if (status < 0 && errno == ENOENT && make_prefix(writer, path))
+        status = renameat(writer->scratch_fd, SCRATCH, writer->objects_fd, path);
+    return status == 0 || failed("naming", error);
 }
 
 /* Does the object hold just these bytes? A process that was killed while it wrote leaves fewer. */
@@ -57,16 +68,13 @@ static int create_object(const Writer *writer, const char *path)
 {
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     int fd = openat(writer->objects_fd, path, flags, 0644);
-    if (fd < 0 && errno == ENOENT) {
-        char prefix[3] = {path[0], path[1], '\0'};
-        if (mkdirat(writer->objects_fd, prefix, 0775) == 0 || errno == EEXIST)
-            fd = openat(writer->objects_fd, path, flags, 0644);
-    }
+    if (fd < 0 && errno == ENOENT && make_prefix(writer, path))
+        fd = openat(writer->objects_fd, path, flags, 0644);
     return fd;
 }
 
-/* Written in place, which costs half: no ref leads to a half object, and whoever wants the same one looks (and may
- * replace it under the hands of a writer, who then writes to what nobody sees). */
+/* A dirtree or dirmeta object. Written in place, which costs half: no ref leads to a half object, and whoever wants the
+ * same one looks (and may replace it under the hands of a writer, who then writes to what nobody sees). */
 static gboolean put_object(
     const Writer *writer, const guint8 checksum[32], const char *suffix, const guint8 *data, gsize size, GError **error)
 {
@@ -78,9 +86,6 @@ static gboolean put_object(
         return is_complete(writer, path, data, size) || replace_object(writer, path, data, size, error);
     if (fd < 0)
         return failed("creating", error);
-    /* Owner and mode are part of a content object's name. */
-    if (g_str_equal(suffix, ".file") && (fchown(fd, 0, 0) < 0 || fchmod(fd, 0644) < 0))
-        return failed("attributes", error);
     return gp_write_all(fd, data, size, error);
 }
 
@@ -104,7 +109,10 @@ static gboolean put_file(const Writer *writer, GBytes *content, guint8 checksum[
     gp_hasher_update(writer->hasher, data, size);
     gp_hasher_finish(writer->hasher, &digest);
     memcpy(checksum, digest.bytes, 32);
-    return put_object(writer, checksum, ".file", data, size, error);
+    /* Never in place: gp_object_link() takes a content object that is there for a whole one. */
+    char path[GP_OBJECT_PATH_SIZE];
+    gp_object_path(checksum, path);
+    return is_complete(writer, path, data, size) || replace_object(writer, path, data, size, error);
 }
 
 /* ---- directories' attributes */
