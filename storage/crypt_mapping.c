@@ -12,6 +12,8 @@
 #include "base/limits.h"
 #include "storage/luks2_header.h"
 
+#define SMALL_JOURNAL ((guint64) GP_MIB)
+
 typedef struct crypt_device Device;
 
 /* A key in locked memory that is wiped when it is freed. */
@@ -166,8 +168,15 @@ static gboolean format(Session *session, const GpVolumeConfig *config, const Key
     /* For the digest alone: @key is as random as they come, stretching it would only take time. */
     const struct crypt_pbkdf_type pbkdf = {
         .type = CRYPT_KDF_PBKDF2, .hash = "sha256", .iterations = 1000, .flags = CRYPT_PBKDF_NO_BENCHMARK};
-    struct crypt_params_luks2 params = {
-        .pbkdf = &pbkdf, .integrity = cipher->integrity, .sector_size = GP_LUKS2_SECTOR_SIZE, .label = GP_VOLUME_NAME};
+    /* dm-integrity writes its whole journal when it is made, usually 64 MiB; what is ephemeral has no use for one. */
+    const struct crypt_params_integrity small_journal = {
+        .journal_size = SMALL_JOURNAL, .tag_size = 0, .sector_size = GP_LUKS2_SECTOR_SIZE};
+    gboolean ephemeral = config->mode == GP_VOLUME_EPHEMERAL;
+    struct crypt_params_luks2 params = {.pbkdf = &pbkdf,
+        .integrity = cipher->integrity,
+        .integrity_params = cipher->integrity && ephemeral ? &small_journal : NULL,
+        .sector_size = GP_LUKS2_SECTOR_SIZE,
+        .label = GP_VOLUME_NAME};
     int result = crypt_set_metadata_size(session->device, GP_LUKS2_METADATA_SIZE, GP_LUKS2_KEYSLOTS_SIZE);
     if (result == 0)
         result = crypt_set_data_offset(session->device, GP_LUKS2_DATA_OFFSET / 512);
