@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "base/crypto_memory.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/worker.h"
@@ -223,6 +224,7 @@ static gboolean dispatch(Arguments *a, GpContext *context, int *status, GError *
 
 int main(int argc, char **argv)
 {
+    gp_crypto_ends_without_memory();
     gp_output_init();
     (void) setlocale(LC_ALL, "C.UTF-8");
     (void) signal(SIGPIPE, SIG_IGN);

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/crypto_memory.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/limits.h"
@@ -89,6 +90,7 @@ int main(void)
 {
     g_autoptr(GError) error = NULL;
     GpWorkerContext context = {0};
+    gp_crypto_ends_without_memory();
     (void) signal(SIGPIPE, SIG_IGN);
     gboolean ok = prepare(&context, &error) && read_configuration(GP_FETCH_CONTROL_FD, &context, &error) &&
                   gp_fetch_worker_confine(&error);

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/crypto_memory.h"
 #include "base/error.h"
 #include "base/io.h"
 #include "base/json.h"
@@ -121,6 +122,7 @@ static gboolean lock_down(GError **error)
 int main(int argc, char **argv)
 {
     (void) argv;
+    gp_crypto_ends_without_memory();
     if (argc != 1) {
         fputs("guest-pull-volume is started by guest-pull\n", stderr);
         return 2;
