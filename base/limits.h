@@ -84,6 +84,8 @@
 #define GP_LIMIT_REQUEST_LOG 256       /* rows of a report: the first ones and the last ones */
 #define GP_LIMIT_HTTP_HEADERS (256 * GP_KIB)
 #define GP_LIMIT_REDIRECTS 10
+#define GP_LIMIT_URLS 16       /* of one foreign layer */
+#define GP_LIMIT_URL 2000      /* bytes of each */
 #define GP_LIMIT_PARTS 12      /* of blobs on their way at once, over as many further connections, where one is slow */
 #define GP_LIMIT_PARTS_HELD 32 /* of all blobs in memory, 512 KiB each, and one more for each blob */
 

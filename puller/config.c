@@ -72,6 +72,7 @@ static const GpSettingKey own_keys[] = {
     {"store_low_water", GP_SETTING_LOW_WATER, GP_FORM_SPACE},
     {"store_high_water", GP_SETTING_HIGH_WATER, GP_FORM_SPACE},
     {"allow_unencrypted_store", GP_SETTING_UNENCRYPTED, GP_FORM_BOOLEAN},
+    {"allow_foreign_layers", GP_SETTING_FOREIGN, GP_FORM_BOOLEAN},
     {"measurement", GP_SETTING_MEASUREMENT, GP_FORM_MEASUREMENT},
     {"cdh_socket", GP_SETTING_CDH_SOCKET, GP_FORM_SOCKET},
     {"resource_endpoint", GP_SETTING_RESOURCE_ENDPOINT, GP_FORM_ENDPOINT},

@@ -41,6 +41,7 @@ static const struct {
     [GP_SETTING_LOW_WATER] = {"store_low_water", G_STRUCT_OFFSET(GpPullOptions, low_water)},
     [GP_SETTING_HIGH_WATER] = {"store_high_water", G_STRUCT_OFFSET(GpPullOptions, high_water)},
     [GP_SETTING_UNENCRYPTED] = {"allow_unencrypted_store", G_STRUCT_OFFSET(GpPullOptions, allow_unencrypted_store)},
+    [GP_SETTING_FOREIGN] = {"allow_foreign_layers", G_STRUCT_OFFSET(GpPullOptions, allow_foreign_layers)},
     [GP_SETTING_MEASUREMENT] = {"measurement", -1},
     [GP_SETTING_CDH_SOCKET] = {"cdh_socket", G_STRUCT_OFFSET(GpPullOptions, cdh_socket)},
     [GP_SETTING_RESOURCE_ENDPOINT] = {"resource_endpoint", G_STRUCT_OFFSET(GpPullOptions, resource_endpoint)},
@@ -469,6 +470,8 @@ json_t *gp_setting_describe(const GpPullOptions *options, GpSetting setting)
         return describe_space(&options->high_water);
     case GP_SETTING_UNENCRYPTED:
         return json_boolean(options->allow_unencrypted_store);
+    case GP_SETTING_FOREIGN:
+        return json_boolean(options->allow_foreign_layers);
     case GP_SETTING_MEASUREMENT:
         return json_string(gp_measure_mode_name(options->measurement));
     case GP_SETTING_VOLUME_SIZE:

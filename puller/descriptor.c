@@ -80,9 +80,52 @@ static gboolean check_size(json_int_t size, const char *path, GError **error)
     return TRUE;
 }
 
+gboolean gp_descriptor_is_foreign(const GpDescriptor *descriptor)
+{
+    static const char *const prefixes[] = {
+        "application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign."};
+    for (gsize i = 0; i < G_N_ELEMENTS(prefixes); i++)
+        if (g_str_has_prefix(descriptor->media_type, prefixes[i]))
+            return TRUE;
+    return FALSE;
+}
+
+static gboolean is_url(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    gboolean good = text && json_string_length(value) <= GP_LIMIT_URL;
+    for (const char *p = text; good && *p; p++)
+        good = g_ascii_isgraph(*p);
+    return good && *text;
+}
+
+/* Which schemes are asked, and how, is the fetch worker's to say. */
+static gboolean parse_urls(json_t *urls, const char *path, GpDescriptor *descriptor, GError **error)
+{
+    gsize count = json_array_size(urls);
+    if (!urls || json_is_null(urls))
+        return TRUE;
+    if (!json_is_array(urls) || count > GP_LIMIT_URLS) {
+        g_set_error(error, GP_ERROR, json_is_array(urls) ? GP_ERROR_LIMIT : GP_ERROR_INVALID,
+            "%s.urls: must be a list of at most %d", path, GP_LIMIT_URLS);
+        return FALSE;
+    }
+    descriptor->urls = g_new0(char *, count + 1);
+    for (gsize i = 0; i < count; i++) {
+        const json_t *url = json_array_get(urls, i);
+        if (!is_url(url)) {
+            g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "%s.urls[%" G_GSIZE_FORMAT "]: must be a URL", path, i);
+            return FALSE;
+        }
+        descriptor->urls[i] = g_strdup(json_string_value(url));
+    }
+    return TRUE;
+}
+
 GpDescriptor *gp_descriptor_parse(json_t *object, const char *path, GError **error)
 {
-    static const char *const known[] = {"mediaType", "digest", "size", "platform", "artifactType", "annotations", NULL};
+    static const char *const known[] = {
+        "mediaType", "digest", "size", "platform", "artifactType", "annotations", "urls", NULL};
     json_t *media_type, *digest, *size, *platform, *artifact_type, *annotations;
     const GpJsonField fields[] = {
         {"mediaType", GP_JSON_STRING, GP_JSON_MANDATORY | GP_JSON_NON_EMPTY, &media_type},
@@ -109,7 +152,8 @@ GpDescriptor *gp_descriptor_parse(json_t *object, const char *path, GError **err
     if (platform && !parse_platform(platform, path, descriptor, error))
         return NULL;
     g_autofree char *place = gp_json_path_key(path, "annotations");
-    if (!gp_json_string_map(annotations, place, &descriptor->annotations, error))
+    if (!gp_json_string_map(annotations, place, &descriptor->annotations, error) ||
+        (gp_descriptor_is_foreign(descriptor) && !parse_urls(json_object_get(object, "urls"), path, descriptor, error)))
         return NULL;
     return g_steal_pointer(&descriptor);
 }
@@ -124,5 +168,6 @@ void gp_descriptor_free(GpDescriptor *descriptor)
     g_free(descriptor->variant);
     g_free(descriptor->artifact_type);
     g_clear_pointer(&descriptor->annotations, g_hash_table_unref);
+    g_strfreev(descriptor->urls);
     g_free(descriptor);
 }

@@ -244,8 +244,7 @@ static gboolean make_pipe(int *reader, int *writer, GError **error)
     return TRUE;
 }
 
-/* @url without what could be a secret. */
-static char *bare_url(const char *url)
+char *gp_fetch_bare_url(const char *url)
 {
     g_autofree char *bare = g_strndup(url, strcspn(url, "?#"));
     const char *authority = strstr(bare, "://");
@@ -257,10 +256,13 @@ static char *bare_url(const char *url)
 static GpAsked describe(const json_t *request)
 {
     const char *url = json_string_value(json_object_get(request, "url"));
-    if (url)
-        return (GpAsked){"url", bare_url(url), g_get_monotonic_time()};
     const char *kind = json_string_value(json_object_get(request, "kind"));
-    const char *what = strcmp(kind, "manifest") == 0 ? "manifest" : strcmp(kind, "blob") == 0 ? "blob" : "referrers";
+    const char *what = strcmp(kind, "manifest") == 0 ? "manifest"
+                       : strcmp(kind, "blob") == 0   ? "blob"
+                       : url                         ? "url"
+                                                     : "referrers";
+    if (url)
+        return (GpAsked){what, gp_fetch_bare_url(url), g_get_monotonic_time()};
     char *full = g_strdup_printf("%s://%s/v2/%s/%ss/%s", json_string_value(json_object_get(request, "scheme")),
         json_string_value(json_object_get(request, "host")), json_string_value(json_object_get(request, "repository")),
         what, json_string_value(json_object_get(request, "selector")));
@@ -373,6 +375,16 @@ GpFetchBlob *gp_fetch_blob_open(
         return NULL;
     json_object_set_new(request, "size", json_integer((json_int_t) size));
     return start_request(fetch, request, TRUE, error);
+}
+
+GpFetchBlob *gp_fetch_blob_url_open(GpFetch *fetch, const char *url, guint64 size, GError **error)
+{
+    g_autoptr(json_t) request = json_pack("{s:s, s:s, s:I}", "kind", "blob", "url", url, "size", (json_int_t) size);
+    if (size <= GP_LIMIT_BLOB && request)
+        return start_request(fetch, request, TRUE, error);
+    g_set_error(error, GP_ERROR, GP_ERROR_INVALID,
+        "not to be asked for: a URL that is not UTF-8, or a blob of %" G_GUINT64_FORMAT " bytes", size);
+    return NULL;
 }
 
 int gp_fetch_blob_fd(const GpFetchBlob *blob)

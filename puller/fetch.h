@@ -26,6 +26,9 @@ GpFetch *gp_fetch_start(const GpFetchConfig *config, GError **error);
 void gp_fetch_free(GpFetch *fetch); /* ends the worker */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpFetch, gp_fetch_free)
 
+/* @url without what could be a secret: user and query. Caller's. */
+char *gp_fetch_bare_url(const char *url);
+
 /* Adds to @timings the HTTP requests so far: see puller/request_log.h. */
 void gp_fetch_report(const GpFetch *fetch, json_t *timings);
 
@@ -65,6 +68,9 @@ typedef struct _GpFetchBlob GpFetchBlob;
  * by the caller again). */
 GpFetchBlob *gp_fetch_blob_open(
     GpFetch *fetch, const GpLocation *location, const GpDigest *digest, guint64 size, GError **error);
+/* The same at a URL that a manifest names (image-spec descriptor.md, "urls"): no credentials, no client certificate;
+ * http only where config allows. */
+GpFetchBlob *gp_fetch_blob_url_open(GpFetch *fetch, const char *url, guint64 size, GError **error);
 int gp_fetch_blob_fd(const GpFetchBlob *blob); /* pipe to read to its end; borrowed */
 /* After the end of the pipe: TRUE if the worker says that all of it came. Errors as above. */
 gboolean gp_fetch_blob_finish(GpFetchBlob *blob, GError **error);

@@ -9,7 +9,7 @@
  * Then each request is one message with two descriptors, the writing ends of the body pipe and of the reply pipe:
  *
  *   {"kind":"manifest"|"blob"|"referrers"|"url", "scheme":"https"|"http", "host", "repository", "selector",  (not url)
- *    "url",                                                                                          (url)
+ *    "url",                                             (url; blob, instead of these four: without credentials)
  *    "insecure": this host may be asked over plain http from now on (not url)
  *    "page": query of a further page                                                                 (referrers,
  * optional) "size": exact bytes (blob)  or  "maxBytes": ceiling (others), "username","password" | "identityToken"}

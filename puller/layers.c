@@ -423,13 +423,12 @@ static Making make_layer(Batch *batch, GpLayerJob *job, const GpLayerKey *key, G
         if (already)
             return STORED;
         g_atomic_int_set(&job->state, GP_LAYER_PULLING);
-        g_autoptr(GpSourceStream) stream =
-            gp_source_stream_open_at(batch->source, &job->place, &layer->digest, layer->size, error);
+        g_autoptr(GpSourceStream) stream = gp_source_stream_open_at(batch->source, &job->place, layer, error);
         if (!stream)
             return BROKEN;
         if (unpack(batch, job, stream, key, tree, &wrong, &cause))
             return MADE;
-        if (!wrong || !gp_source_place_failed(batch->source, job->place, cause)) {
+        if (!wrong || !gp_source_place_failed(batch->source, job->place, layer, cause)) {
             g_propagate_error(error, g_steal_pointer(&cause));
             return BROKEN;
         }

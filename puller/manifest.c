@@ -42,6 +42,11 @@ static const struct {
     {"application/vnd.oci.image.layer.nondistributable.v1.tar+encrypted", GP_COMPRESSION_NONE},
     {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip+encrypted", GP_COMPRESSION_GZIP},
     {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd+encrypted", GP_COMPRESSION_ZSTD},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar", GP_COMPRESSION_NONE},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", GP_COMPRESSION_GZIP},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", GP_COMPRESSION_ZSTD},
+    {"application/vnd.docker.image.rootfs.foreign.diff.tar", GP_COMPRESSION_NONE},
+    {"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", GP_COMPRESSION_GZIP},
     {"application/vnd.docker.image.rootfs.diff.tar", GP_COMPRESSION_NONE},
     {"application/vnd.docker.image.rootfs.diff.tar.gzip", GP_COMPRESSION_GZIP},
     {"application/vnd.docker.image.rootfs.diff.tar.zstd", GP_COMPRESSION_ZSTD},
@@ -358,6 +363,21 @@ const GpDescriptor *gp_index_choose(const GpIndex *index, const GpPlatform *plat
     return best;
 }
 
+gboolean gp_manifest_refuse_foreign(const GpManifest *manifest, GError **error)
+{
+    for (guint i = 0; i < manifest->layers->len; i++) {
+        const GpDescriptor *layer = manifest->layers->pdata[i];
+        if (!gp_descriptor_is_foreign(layer) || g_str_has_suffix(layer->media_type, "+encrypted"))
+            continue;
+        g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
+            "$.layers[%u]: \"%s\": a layer that lies outside the registry\n"
+            "If such layers may be fetched from where the manifest says: allow_foreign_layers = true in [guest_pull].",
+            i, layer->media_type);
+        return FALSE;
+    }
+    return TRUE;
+}
+
 gboolean gp_layer_compression(const GpDescriptor *layer, GpCompression *compression, GError **error)
 {
     const char *type = layer->media_type;
@@ -370,9 +390,6 @@ gboolean gp_layer_compression(const GpDescriptor *layer, GpCompression *compress
     if (g_str_has_suffix(type, "+encrypted"))
         g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
             "\"%s\": only OCI tar layers, plain, gzip or zstd, can be decrypted", shown);
-    else if (strstr(type, "nondistributable") || strstr(type, "foreign"))
-        g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
-            "\"%s\": a layer that lies outside the registry, which is never fetched", shown);
     else
         g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED, "\"%s\": not a layer type of a container image", shown);
     return FALSE;

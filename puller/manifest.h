@@ -51,5 +51,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpIndex, gp_index_free)
  * is on offer. */
 const GpDescriptor *gp_index_choose(const GpIndex *index, const GpPlatform *platform, GError **error);
 
-/* Compression of a layer's media type, under its encryption if it has one. Errors: UNSUPPORTED (unknown, foreign). */
+/* TRUE unless a layer of @manifest is foreign: UNSUPPORTED, naming the first. What is encrypted passes: nothing but its
+ * key makes it anybody's. */
+gboolean gp_manifest_refuse_foreign(const GpManifest *manifest, GError **error);
+
+/* Compression of a layer's media type, under its encryption if it has one. Errors: UNSUPPORTED. */
 gboolean gp_layer_compression(const GpDescriptor *layer, GpCompression *compression, GError **error);

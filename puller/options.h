@@ -49,6 +49,7 @@ typedef struct {
     GpSpace low_water, high_water; /* free space in the store: see puller/room.h */
     GpVolumeConfig volume;         /* without a device: the store lies where it lies */
     gboolean allow_unencrypted_store;
+    gboolean allow_foreign_layers; /* fetched from the URLs that the manifest names */
     gboolean verbose;
 } GpPullOptions;
 

@@ -208,6 +208,7 @@ static gboolean open_source(GpPull *pull, GError **error)
     GpSourceElsewhere elsewhere = {.directories = pull->options->blob_directories,
         .locations = pull->locations,
         .first_location = pull->location + 1,
+        .urls = pull->options->allow_foreign_layers,
         .notes = pull->notes};
     if (location)
         gp_source_set_elsewhere(pull->source, &elsewhere);
@@ -402,6 +403,8 @@ static gboolean get_layers(GpPull *pull, GError **error)
             pull->manifest->layers->len, options->limits.image_layers);
         return FALSE;
     }
+    if (!options->allow_foreign_layers && !gp_manifest_refuse_foreign(pull->manifest, error))
+        return FALSE;
     if (!get_config(pull, error) || !find_key_providers(pull, error))
         return FALSE;
     GPtrArray *jobs = gp_layers_plan(pull->manifest, pull->config, error);

@@ -39,7 +39,7 @@ static json_t *report_layers(const GpPull *pull, Bytes *bytes)
         json_t *row = json_pack("{s:s, s:s, s:I, s:b}", "digest", digest, "diffId", diff_id, "size",
             (json_int_t) layer->size, "reused", job->state == GP_LAYER_REUSED);
         if (job->state == GP_LAYER_DONE) {
-            g_autofree char *from = gp_source_place_describe(pull->source, job->place);
+            g_autofree char *from = gp_source_place_describe(pull->source, job->place, job->descriptor);
             json_object_set_new(row, "from", json_string(from));
         }
         if (job->damage)

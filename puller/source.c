@@ -194,9 +194,10 @@ GBytes *gp_source_manifest(GpSource *source, const GpDigest *digest, guint64 siz
 }
 
 /* One try at one place. */
-static GBytes *read_blob(GpSource *source, guint *place, const GpDigest *digest, guint64 size, GError **error)
+static GBytes *read_blob(GpSource *source, guint *place, const GpDescriptor *blob, GError **error)
 {
-    g_autoptr(GpSourceStream) stream = gp_source_stream_open_at(source, place, digest, size, error);
+    guint64 size = blob->size;
+    g_autoptr(GpSourceStream) stream = gp_source_stream_open_at(source, place, blob, error);
     if (!stream)
         return NULL;
     g_autoptr(GError) cause = NULL;
@@ -211,7 +212,7 @@ static GBytes *read_blob(GpSource *source, guint *place, const GpDigest *digest,
         return NULL;
     }
     /* The digest first: only of the right bytes can it be said that the descriptor is wrong. */
-    if (!gp_source_stream_finish(stream, error) || !gp_digest_check_bytes(digest, bytes, "the blob", error) ||
+    if (!gp_source_stream_finish(stream, error) || !gp_digest_check_bytes(&blob->digest, bytes, "the blob", error) ||
         !check_size(bytes, size, "the blob", error))
         return NULL;
     return g_steal_pointer(&bytes);
@@ -224,12 +225,13 @@ GBytes *gp_source_blob(GpSource *source, const GpDigest *digest, guint64 size, g
             "a blob of %" G_GUINT64_FORMAT " bytes, at most %" G_GSIZE_FORMAT " allowed", size, max);
         return NULL;
     }
+    const GpDescriptor blob = {.digest = *digest, .size = size};
     for (guint place = 0;; place++) {
         g_autoptr(GError) cause = NULL;
-        GBytes *bytes = read_blob(source, &place, digest, size, &cause);
+        GBytes *bytes = read_blob(source, &place, &blob, &cause);
         if (bytes)
             return bytes;
-        if (!gp_source_place_failed(source, place, cause)) {
+        if (!gp_source_place_failed(source, place, &blob, cause)) {
             g_propagate_error(error, g_steal_pointer(&cause));
             return NULL;
         }
@@ -241,34 +243,36 @@ GBytes *gp_source_blob(GpSource *source, const GpDigest *digest, guint64 size, g
 GpSourceStream *gp_source_stream_open(GpSource *source, const GpDigest *digest, guint64 size, GError **error)
 {
     guint place = 0;
-    return gp_source_stream_open_at(source, &place, digest, size, error);
+    const GpDescriptor blob = {.digest = *digest, .size = size};
+    return gp_source_stream_open_at(source, &place, &blob, error);
 }
 
 static gboolean open_stream(
-    GpSource *source, guint place, const GpDigest *digest, guint64 size, GpSourceStream *stream, GError **error)
+    GpSource *source, guint place, const GpDescriptor *blob, GpSourceStream *stream, GError **error)
 {
     const GpLocation *location = gp_source_place_location(source, place);
+    const char *url = gp_source_place_url(source, place, blob);
     if (gp_source_place_is_local(source, place)) {
-        stream->shared = gp_source_open_shared(source, place, digest, size, error);
+        stream->shared = gp_source_open_shared(source, place, &blob->digest, blob->size, error);
         return stream->shared != NULL;
     }
-    if (!location)
-        return source->kind->blob(source, digest, size, &stream->fd, &stream->blob, error);
-    stream->blob = gp_fetch_blob_open(source->fetch, location, digest, size, error);
+    if (!location && !url)
+        return source->kind->blob(source, &blob->digest, blob->size, &stream->fd, &stream->blob, error);
+    stream->blob = url ? gp_fetch_blob_url_open(source->fetch, url, blob->size, error)
+                       : gp_fetch_blob_open(source->fetch, location, &blob->digest, blob->size, error);
     return stream->blob != NULL;
 }
 
-GpSourceStream *gp_source_stream_open_at(
-    GpSource *source, guint *place, const GpDigest *digest, guint64 size, GError **error)
+GpSourceStream *gp_source_stream_open_at(GpSource *source, guint *place, const GpDescriptor *blob, GError **error)
 {
     g_autoptr(GpSourceStream) stream = g_new0(GpSourceStream, 1);
     stream->fd = -1;
     for (;; (*place)++) {
         g_autoptr(GError) cause = NULL;
-        if (open_stream(source, *place, digest, size, stream, &cause))
+        if (open_stream(source, *place, blob, stream, &cause))
             return g_steal_pointer(&stream);
-        if (!gp_source_place_failed(source, *place, cause)) {
-            g_autofree char *text = gp_digest_to_string(digest);
+        if (!gp_source_place_failed(source, *place, blob, cause)) {
+            g_autofree char *text = gp_digest_to_string(&blob->digest);
             g_propagate_prefixed_error(error, g_steal_pointer(&cause), "blob %s: ", text);
             return NULL;
         }

@@ -8,6 +8,7 @@
 #include "base/digest.h"
 #include "policy/lookaside.h"
 #include "policy/reference.h"
+#include "puller/descriptor.h"
 #include "puller/fetch.h"
 #include "puller/notes.h"
 
@@ -47,6 +48,7 @@ typedef struct {
     char *const *directories;   /* of blobs, shared by the host: blobs/<algorithm>/<hex>; asked first; NULL: none */
     const GPtrArray *locations; /* GpLocation*, asked in order when the source's own location fails; NULL: none */
     guint first_location;       /* of them */
+    gboolean urls;              /* at last, and without credentials, those that a foreign layer names */
     GpNotes *notes;             /* is told what failed; NULL: nobody is */
 } GpSourceElsewhere;
 /* To be called before the first blob is asked for. */
@@ -68,12 +70,12 @@ typedef struct _GpSourceStream GpSourceStream;
 GpSourceStream *gp_source_stream_open(GpSource *source, const GpDigest *digest, guint64 size, GError **error);
 /* The same at the first place from *@place (0 is the first of all) that has it; *@place becomes the one it was. A place
  * proves bad only when the bytes are hashed: then gp_source_place_failed() and the next one. */
-GpSourceStream *gp_source_stream_open_at(
-    GpSource *source, guint *place, const GpDigest *digest, guint64 size, GError **error);
-/* Notes what was wrong with @place; TRUE if another is left that may do better. */
-gboolean gp_source_place_failed(GpSource *source, guint place, const GError *problem);
+GpSourceStream *gp_source_stream_open_at(GpSource *source, guint *place, const GpDescriptor *blob, GError **error);
+/* Notes what was wrong with @place for @blob; TRUE if another is left that may do better. */
+gboolean gp_source_place_failed(GpSource *source, guint place, const GpDescriptor *blob, const GError *problem);
 gboolean gp_source_place_is_local(const GpSource *source, guint place); /* a directory: nothing came from the network */
-char *gp_source_place_describe(const GpSource *source, guint place);    /* for people; caller's */
+/* For people; caller's. */
+char *gp_source_place_describe(const GpSource *source, guint place, const GpDescriptor *blob);
 int gp_source_stream_fd(const GpSourceStream *stream);
 gboolean gp_source_stream_finish(GpSourceStream *stream, GError **error);
 void gp_source_stream_free(GpSourceStream *stream);

@@ -79,7 +79,7 @@ static gboolean plan_basic(const GpRequest *request, GpAuthStep *step, GError **
 gboolean gp_auth_plan(const GpRequest *request, const GPtrArray *fields, GpAuthStep *step, GError **error)
 {
     *step = (GpAuthStep){0};
-    if (request->kind == GP_REQUEST_URL) {
+    if (!request->repository) {
         g_set_error(error, GP_ERROR, GP_ERROR_AUTH, "the server wants credentials, and only registries are given any");
         return FALSE;
     }

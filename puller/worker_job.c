@@ -129,6 +129,12 @@ static gboolean at_origin(const GpJob *job)
     return g_strcmp0(origin, job->request->origin) == 0;
 }
 
+/* The server that may see who we are. */
+static gboolean at_own_server(const GpJob *job)
+{
+    return !job->request->anonymous && at_origin(job);
+}
+
 static void begin_chain(GpJob *job)
 {
     g_hash_table_remove_all(job->visited);
@@ -235,7 +241,7 @@ static void start_exchange(GpJob *job)
 {
     gp_exchange_free(job->exchange, job->context->multi);
     gboolean token = job->phase == PHASE_TOKEN;
-    gboolean own = !token && at_origin(job);
+    gboolean own = !token && at_own_server(job);
     GpExchangeRequest request = {
         .proxies = &job->context->proxies,
 
@@ -477,7 +483,7 @@ static gboolean is_slow(GpJob *job, gint64 now)
 
 static void begin_parts(GpJob *job)
 {
-    gboolean own = at_origin(job);
+    gboolean own = at_own_server(job);
     const GpPartsPlan plan = {.log = &job->log,
         .url = job->url,
         .authorization = own ? job->authorization : NULL,
@@ -591,7 +597,7 @@ GpJob *gp_job_new(GpWorkerContext *context, const char *message, gsize length, i
     }
     if (job->request->insecure_host)
         gp_url_allow_plain_http(&context->plain_http, job->request->insecure_host);
-    if (job->request->kind != GP_REQUEST_URL) {
+    if (job->request->repository) {
         job->token_key = gp_auth_key(job->request);
         use_authorization(job, gp_tokens_get(context->tokens, job->token_key));
     }

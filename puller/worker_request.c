@@ -27,9 +27,10 @@ static gboolean fail(GError **error, const char *why)
 
 static gboolean build_url(GpRequest *request, const Fields *fields, GError **error)
 {
-    if (request->kind == GP_REQUEST_URL) {
-        if (!fields->url)
-            return fail(error, "no URL");
+    if (request->kind == GP_REQUEST_URL || (request->kind == GP_REQUEST_BLOB && fields->url)) {
+        if (!fields->url || fields->host || fields->username || fields->identity_token)
+            return fail(error, "no URL alone");
+        request->anonymous = request->kind == GP_REQUEST_BLOB;
         request->url = g_strdup(json_string_value(fields->url));
         return TRUE;
     }
@@ -104,13 +105,13 @@ GpRequest *gp_request_parse(const char *message, gsize length, char *const *plai
     g_autoptr(GpRequest) request = g_new0(GpRequest, 1);
     if (!set_kind(request, &f, error) || !build_url(request, &f, error))
         return NULL;
-    if (json_is_true(f.insecure) && request->kind != GP_REQUEST_URL)
+    if (json_is_true(f.insecure) && request->repository)
         request->insecure_host = copy(f.host);
     char *insecure[] = {request->insecure_host, NULL};
     if (!gp_url_check_scheme(request->url, request->insecure_host ? insecure : plain_http, error))
         return NULL;
     request->origin = gp_url_origin(request->url);
-    if (request->kind != GP_REQUEST_URL) {
+    if (request->repository) {
         request->username = copy(f.username);
         request->password = copy(f.password);
         request->identity_token = copy(f.identity_token);

@@ -14,7 +14,8 @@ typedef struct {
     GpRequestKind kind;
     char *url;           /* to ask first */
     char *origin;        /* of url: the only server that may see the credential */
-    char *repository;    /* NULL for GP_REQUEST_URL */
+    char *repository;    /* NULL: a URL, which is no registry's */
+    gboolean anonymous;  /* a manifest's URL: nobody shows who we are there */
     guint64 size;        /* blob: exact; else the ceiling */
     char *insecure_host; /* "host[:port]" that may be asked over plain http as well; NULL: none */
     char *username, *password, *identity_token; /* NULL: none */

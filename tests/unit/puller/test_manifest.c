@@ -62,6 +62,40 @@ static void test_fields(void)
     g_assert_cmpstr(digest, ==, "sha256:" HEX);
     g_assert_cmpuint(layer->size, ==, 9);
     g_assert_cmpstr(g_hash_table_lookup(layer->annotations, "a"), ==, "b");
+    g_assert_null(layer->urls); /* it lies in the registry */
+}
+
+#define OCI_FOREIGN "application/vnd.oci.image.layer.nondistributable.v1.tar"
+#define DOCKER_FOREIGN "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+#define FOREIGN(urls)                                                                                                  \
+    HEAD CONFIG ",\"layers\":[" LAYER(GZIP) ",{\"mediaType\":\"" DOCKER_FOREIGN "\"," DIGEST ",\"urls\":" urls "}]}"
+
+static void test_foreign(void)
+{
+    static const struct {
+        const char *text, *refused; /* NULL: it is no such image */
+        guint urls;                 /* of the last layer */
+    } rows[] = {
+        {MANIFEST, NULL, 0},
+        {HEAD CONFIG ",\"layers\":[" LAYER(OCI_FOREIGN "+gzip") "]}", "$.layers[0]: \"" OCI_FOREIGN "+gzip\"", 0},
+        {HEAD CONFIG ",\"layers\":[" LAYER(OCI_FOREIGN "+gzip+encrypted") "]}", NULL, 0},
+        {FOREIGN("null"), "$.layers[1]: \"" DOCKER_FOREIGN "\"", 0},
+        {FOREIGN("[]"), "outside the registry", 0},
+        {FOREIGN("[\"https://a.example/x\",\"ftp://b.example/y\"]"), "outside the registry", 2},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GpManifest) manifest = NULL;
+        g_autoptr(GError) error = NULL;
+        GpIndex *index;
+        g_assert_true(parse(rows[i].text, NULL, &manifest, &index, NULL));
+        const GpDescriptor *last = manifest->layers->pdata[manifest->layers->len - 1];
+        g_assert_cmpuint(last->urls ? g_strv_length(last->urls) : 0, ==, rows[i].urls);
+        g_assert_cmpint(gp_manifest_refuse_foreign(manifest, &error), ==, rows[i].refused == NULL);
+        if (!rows[i].refused)
+            continue;
+        g_assert_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED);
+        g_assert_nonnull(strstr(error->message, rows[i].refused));
+    }
 }
 
 #define DESCRIPTOR(rest) HEAD CONFIG ",\"layers\":[{\"mediaType\":\"" GZIP "\"," rest "}]}"
@@ -114,6 +148,12 @@ static void test_refused(void)
         {DESCRIPTOR("\"digest\":\"md5:abc\",\"size\":1"), NULL, GP_ERROR_UNSUPPORTED, "neither sha256 nor sha512"},
         {DESCRIPTOR(DIGEST ",\"Digest\":\"x\""), NULL, GP_ERROR_INVALID, "letter case"},
         {DESCRIPTOR(DIGEST ",\"annotations\":{\"a\":1}"), NULL, GP_ERROR_INVALID, "annotations.a: must be a string"},
+        {DESCRIPTOR(DIGEST ",\"URLs\":[]"), NULL, GP_ERROR_INVALID, "letter case"},
+        {FOREIGN("\"https://a\""), NULL, GP_ERROR_INVALID, "$.layers[1].urls: must be a list"},
+        {FOREIGN("[\"https://a\",1]"), NULL, GP_ERROR_INVALID, "$.layers[1].urls[1]: must be a URL"},
+        {FOREIGN("[\"\"]"), NULL, GP_ERROR_INVALID, "urls[0]: must be a URL"},
+        {FOREIGN("[\"https://a/\\n\"]"), NULL, GP_ERROR_INVALID, "urls[0]: must be a URL"},
+        {FOREIGN("[1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7]"), NULL, GP_ERROR_LIMIT, "a list of at most 16"},
         {"", NULL, GP_ERROR_INVALID, "manifest"},
         {MANIFEST "x", NULL, GP_ERROR_INVALID, "end of file expected"},
     };
@@ -166,8 +206,12 @@ static void test_layer_types(void)
         {"application/vnd.oci.image.layer.nondistributable.v1.tar+encrypted", GP_COMPRESSION_NONE, NULL},
         {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip+encrypted", GP_COMPRESSION_GZIP, NULL},
         {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd+encrypted", GP_COMPRESSION_ZSTD, NULL},
-        {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", 0, "outside the registry"},
-        {"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", 0, "outside the registry"},
+        {"application/vnd.oci.image.layer.nondistributable.v1.tar", GP_COMPRESSION_NONE, NULL},
+        {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", GP_COMPRESSION_GZIP, NULL},
+        {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", GP_COMPRESSION_ZSTD, NULL},
+        {"application/vnd.docker.image.rootfs.foreign.diff.tar", GP_COMPRESSION_NONE, NULL},
+        {"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", GP_COMPRESSION_GZIP, NULL},
+        {"application/vnd.docker.image.rootfs.foreign.diff.tar.xz", 0, "not a layer type"},
         {"application/vnd.oci.image.layer.v1.tar+xz", 0, "not a layer type"},
         {"Application/vnd.oci.image.layer.v1.tar", 0, "not a layer type"},
         {"", 0, "not a layer type"},
@@ -290,6 +334,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/puller/manifest/accepted", test_accepted);
     g_test_add_func("/puller/manifest/fields", test_fields);
+    g_test_add_func("/puller/manifest/foreign", test_foreign);
     g_test_add_func("/puller/manifest/refused", test_refused);
     g_test_add_func("/puller/manifest/too-many-layers", test_too_many_layers);
     g_test_add_func("/puller/manifest/layer-types", test_layer_types);
