@@ -72,6 +72,8 @@ static gboolean is_decorated(const yaml_event_t *event)
 static gboolean next(GpYaml *yaml, yaml_event_t *event, GError **error)
 {
     if (!yaml_parser_parse(&yaml->parser, event)) {
+        if (yaml->parser.error == YAML_MEMORY_ERROR)
+            g_error("libyaml: no memory"); /* the document is as good as any */
         *event = (yaml_event_t){0};
         yaml->line = yaml->parser.problem_mark.line + 1;
         return gp_yaml_refuse(yaml, error, "%s", yaml->parser.problem ? yaml->parser.problem : "not YAML");

@@ -235,8 +235,12 @@ void gp_exchange_free(GpExchange *exchange, CURLM *multi)
 char *gp_exchange_problem(const GpExchange *exchange, CURLcode result)
 {
     const char *general = curl_easy_strerror(result);
+    /* OpenSSL's words for an answer that is no TLS at all. */
+    const char *advice = strstr(exchange->detail, "wrong version number")
+                             ? "\nDoes the server speak plain http? Then: --plain-http HOST[:PORT]."
+                             : "";
     return *exchange->detail && strcmp(exchange->detail, general) != 0
-               ? g_strdup_printf("%s: %s", general, exchange->detail)
+               ? g_strdup_printf("%s: %s%s", general, exchange->detail, advice)
                : g_strdup(general);
 }
 

@@ -226,6 +226,12 @@ static gboolean refuse_keyring(GError **error, const char *what, const char *why
     return FALSE;
 }
 
+void gp_gpg_home_ends_without_memory(gpgme_error_t err)
+{
+    if (gpgme_err_code(err) == GPG_ERR_ENOMEM)
+        g_error("gpgme: no memory");
+}
+
 static gboolean accept_imported(GpGpgHome *home, gpgme_error_t err, const char *what, GError **error)
 {
     gpgme_import_result_t result = gpgme_op_import_result(home->ctx);
@@ -263,6 +269,7 @@ gboolean gp_gpg_home_import(GpGpgHome *home, GBytes *keyring, const char *what, 
     if (!err)
         err = gpgme_op_import(home->ctx, input);
     gpgme_data_release(input);
+    gp_gpg_home_ends_without_memory(err);
     return gp_gpg_home_in_time(home, error) && accept_imported(home, err, what, error);
 }
 

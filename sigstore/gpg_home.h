@@ -27,6 +27,10 @@ gpgme_ctx_t gp_gpg_home_context(GpGpgHome *home);
  * returned. */
 gboolean gp_gpg_home_in_time(GpGpgHome *home, GError **error);
 
+/* To be asked after each operation: if it failed for lack of memory, the process ends, as everywhere in GLib, before
+ * anybody takes the key or the signature for a bad one. */
+void gp_gpg_home_ends_without_memory(gpgme_error_t err);
+
 /* Kills what still runs in the home and removes it. */
 void gp_gpg_home_free(GpGpgHome *home);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpGpgHome, gp_gpg_home_free)

@@ -60,6 +60,7 @@ static gpgme_verify_result_t run_verify(GpGpgHome *home, GBytes *message, GByteA
         err = gpgme_op_verify(ctx, input, NULL, output);
     gpgme_data_release(input);
     gpgme_data_release(output);
+    gp_gpg_home_ends_without_memory(err);
     if (!gp_gpg_home_in_time(home, error))
         return NULL;
     gpgme_verify_result_t result = err ? NULL : gpgme_op_verify_result(ctx);

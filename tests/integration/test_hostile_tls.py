@@ -124,7 +124,7 @@ def test_client_certificate(shown, status, work, authority, image):
 def test_plain_http_where_tls_is_expected(work, authority, image):
     with FakeRegistry() as fake:
         fake.add(image, REPOSITORY, "latest")
-        ask(work, fake.host, NETWORK, "SSL")
+        assert "--plain-http HOST" in ask(work, fake.host, NETWORK, "SSL", "--json").json["error"]["detail"]
         assert not fake.seen
 
 
