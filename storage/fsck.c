@@ -68,7 +68,7 @@ static void check_extra(Check *check, int fd, const char *path, const GpNode *no
         const char *name = entry->d_name;
         if (g_str_equal(name, ".") || g_str_equal(name, ".."))
             continue;
-        if (!node->children || !g_hash_table_contains(node->children, name))
+        if (!gp_layer_child(node, name))
             report(check->problems, "layer %s: %s%s%s: is there, but no entry of the layer", check->name, path,
                 *path ? "/" : "", name);
     }

@@ -63,11 +63,6 @@ void gp_layer_disk_clear(GpLayerDisk *disk)
     leave(disk);
 }
 
-GpNode *gp_layer_child(const GpNode *parent, const char *name)
-{
-    return parent->children ? g_hash_table_lookup(parent->children, name) : NULL;
-}
-
 static int open_beneath(int directory_fd, const char *path, GError **error)
 {
     struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,

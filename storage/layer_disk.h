@@ -23,9 +23,6 @@ typedef struct {
 gboolean gp_layer_disk_init(GpLayerDisk *disk, int root_fd, GpLayerTree *tree, GError **error);
 void gp_layer_disk_clear(GpLayerDisk *disk);
 
-/* The node below @parent, or NULL. */
-GpNode *gp_layer_child(const GpNode *parent, const char *name);
-
 /* Makes the directory that holds @path the current one, creating what is missing as implied directories, and points
  * *@name at the last component. Errors: INVALID (a parent is a link, a file or a whiteout name), SPACE, INTERNAL. */
 gboolean gp_layer_disk_enter(GpLayerDisk *disk, const char *path, const char **name, GError **error);

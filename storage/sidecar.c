@@ -15,6 +15,7 @@
 #include "base/limits.h"
 
 #define FIRST_LINE "guest-pull-layer 1\n"
+#define PIECE (64 * 1024) /* of the text that is in memory, when a tree is written */
 
 /* ---- writing */
 
@@ -77,8 +78,19 @@ static void append_extra(GString *out, const GpInode *inode, char type)
     }
 }
 
-static void append_line(GString *out, const char *path, const GpInode *inode, GHashTable *first_names)
+/* A text on its way out, and the first names of inodes that have several. */
+typedef struct {
+    GString *out, *path;
+    GHashTable *first_names;
+    GpTextSink sink;
+    gpointer data;
+} Writing;
+
+static void append_line(Writing *writing, const GpInode *inode)
 {
+    GString *out = writing->out;
+    const char *path = writing->path->str;
+    GHashTable *first_names = writing->first_names;
     append_encoded(out, *path ? path : ".");
     const char *first = inode->references > 1 ? g_hash_table_lookup(first_names, inode) : NULL;
     if (first) {
@@ -111,11 +123,23 @@ static gint by_name(gconstpointer a, gconstpointer b)
     return strcmp((*(GpNode *const *) a)->name, (*(GpNode *const *) b)->name);
 }
 
-static void append_node(GString *out, GString *path, const GpNode *node, GHashTable *first_names)
+static gboolean flush(Writing *writing, gsize room, GError **error)
 {
-    append_line(out, path->str, node->inode, first_names);
+    GString *out = writing->out;
+    gboolean ok = out->len <= room || writing->sink(writing->data, out->str, out->len, error);
+    if (out->len > room)
+        g_string_truncate(out, 0);
+    return ok;
+}
+
+static gboolean write_node(Writing *writing, const GpNode *node, GError **error)
+{
+    GString *path = writing->path;
+    append_line(writing, node->inode);
+    if (!flush(writing, PIECE, error))
+        return FALSE;
     if (!node->children)
-        return;
+        return TRUE;
     g_autoptr(GPtrArray) sorted = g_ptr_array_new();
     GHashTableIter iter;
     gpointer child;
@@ -128,18 +152,20 @@ static void append_node(GString *out, GString *path, const GpNode *node, GHashTa
         if (before)
             g_string_append_c(path, '/');
         g_string_append(path, ((GpNode *) sorted->pdata[i])->name);
-        append_node(out, path, sorted->pdata[i], first_names);
+        if (!write_node(writing, sorted->pdata[i], error))
+            return FALSE;
         g_string_truncate(path, before);
     }
+    return TRUE;
 }
 
-GBytes *gp_layer_tree_serialize(const GpLayerTree *tree)
+gboolean gp_layer_tree_serialize(const GpLayerTree *tree, GpTextSink sink, gpointer data, GError **error)
 {
     g_autoptr(GHashTable) first_names = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     g_autoptr(GString) path = g_string_new(NULL);
-    GString *out = g_string_new(FIRST_LINE);
-    append_node(out, path, tree->root, first_names);
-    return g_string_free_to_bytes(out);
+    g_autoptr(GString) out = g_string_new(FIRST_LINE);
+    Writing writing = {.out = out, .path = path, .first_names = first_names, .sink = sink, .data = data};
+    return write_node(&writing, tree->root, error) && flush(&writing, 0, error);
 }
 
 /* ---- reading */
@@ -313,7 +339,7 @@ static gboolean read_line(GpLayerTree *tree, const char *line)
     g_autofree char *path = decode(words[0]);
     const char *name;
     GpNode *parent = path && tree->entries < GP_LIMIT_LAYER_ENTRIES ? find_parent(tree, path, &name) : NULL;
-    if (!parent || (parent->children && g_hash_table_contains(parent->children, name)))
+    if (!parent || gp_layer_child(parent, name))
         return FALSE;
     if (!g_str_equal(words[1], "h")) {
         GpNode *node = gp_layer_tree_add(tree, parent, name, NULL);
@@ -344,17 +370,29 @@ static gboolean read_lines(GpLayerTree *tree, const char *at, const char *end, G
     return TRUE;
 }
 
+typedef struct {
+    const char *at, *end;
+    guint64 line;
+} Spelling;
+
+static gboolean compare(gpointer data, const char *text, gsize length, GError **error)
+{
+    Spelling *spelling = data;
+    gsize left = (gsize) (spelling->end - spelling->at), same = 0;
+    for (; same < MIN(length, left) && spelling->at[same] == text[same]; same++)
+        spelling->line += text[same] == '\n';
+    spelling->at += same;
+    return same == length || malformed(spelling->line, "is not spelled as we write it", error);
+}
+
 /* What a tree is written as is the only spelling of it: no second one for a number, an escape or an order. */
 static gboolean check_spelling(const GpLayerTree *tree, GBytes *text, GError **error)
 {
-    g_autoptr(GBytes) canonical = gp_layer_tree_serialize(tree);
-    gsize length, expected_length;
-    const char *data = g_bytes_get_data(text, &length), *expected = g_bytes_get_data(canonical, &expected_length);
-    guint64 line = 1;
-    gsize same = 0;
-    for (; same < MIN(length, expected_length) && data[same] == expected[same]; same++)
-        line += data[same] == '\n';
-    return (same == length && same == expected_length) || malformed(line, "is not spelled as we write it", error);
+    gsize length;
+    const char *data = g_bytes_get_data(text, &length);
+    Spelling spelling = {data, data + length, 1};
+    return gp_layer_tree_serialize(tree, compare, &spelling, error) &&
+           (spelling.at == spelling.end || malformed(spelling.line, "is not spelled as we write it", error));
 }
 
 GpLayerTree *gp_layer_tree_parse(GBytes *text, GError **error)

@@ -11,6 +11,8 @@
 #include "storage/object.h"
 
 #define SCRATCH "object"
+#define SIDECAR_SCRATCH "sidecar"
+#define COMPARED (64 * 1024) /* bytes at a time */
 
 typedef struct {
     guint8 contents[32], metadata[32];
@@ -21,7 +23,6 @@ typedef struct {
     GpHasher *hasher;
     GHashTable *metadata; /* GBytes of a dirmeta object to its checksum: most directories have the same attributes */
     GPtrArray *side;      /* checksums, borrowed, of objects that libostree's trees cannot name */
-    GThread *serializing; /* the sidecar, meanwhile: at the end of a pull there is often nothing else to do */
 } Writer;
 
 /* ---- objects */
@@ -39,18 +40,29 @@ static gboolean make_prefix(const Writer *writer, const char *path)
     return mkdirat(writer->objects_fd, prefix, 0775) == 0 || errno == EEXIST;
 }
 
+static int create_scratch(const Writer *writer, const char *name, GError **error)
+{
+    GP_AUTOFD int fd = openat(writer->scratch_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0 || fchown(fd, 0, 0) < 0 || fchmod(fd, 0644) < 0) {
+        (void) failed("creating", error);
+        return -1;
+    }
+    return gp_steal_fd(&fd);
+}
+
+static gboolean move_object(const Writer *writer, const char *scratch, const char *path, GError **error)
+{
+    int status = renameat(writer->scratch_fd, scratch, writer->objects_fd, path);
+    if (status < 0 && errno == ENOENT && make_prefix(writer, path))
+        status = renameat(writer->scratch_fd, scratch, writer->objects_fd, path);
+    return status == 0 || failed("naming", error);
+}
+
 /* Makes the object's file where it is scratch, as a whole, and then moves it into place. */
 static gboolean replace_object(const Writer *writer, const char *path, const guint8 *data, gsize size, GError **error)
 {
-    GP_AUTOFD int fd = openat(writer->scratch_fd, SCRATCH, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (fd < 0 || fchown(fd, 0, 0) < 0 || fchmod(fd, 0644) < 0)
-        return failed("creating", error);
-    if (!gp_write_all(fd, data, size, error))
-        return FALSE;
-    int status = renameat(writer->scratch_fd, SCRATCH, writer->objects_fd, path);
-    if (status < 0 && errno == ENOENT && make_prefix(writer, path))
-        status = renameat(writer->scratch_fd, SCRATCH, writer->objects_fd, path);
-    return status == 0 || failed("naming", error);
+    GP_AUTOFD int fd = create_scratch(writer, SCRATCH, error);
+    return fd >= 0 && gp_write_all(fd, data, size, error) && move_object(writer, SCRATCH, path, error);
 }
 
 /* Does the object hold just these bytes? A process that was killed while it wrote leaves fewer. */
@@ -98,21 +110,6 @@ static gboolean put_metadata_object(
     gp_hasher_finish(writer->hasher, &digest);
     memcpy(checksum, digest.bytes, 32);
     return put_object(writer, checksum, suffix, data, size, error);
-}
-
-static gboolean put_file(const Writer *writer, GBytes *content, guint8 checksum[32], GError **error)
-{
-    GpDigest digest;
-    gsize size;
-    const guint8 *data = g_bytes_get_data(content, &size);
-    gp_object_hasher_start(writer->hasher, 0, 0, S_IFREG | 0644, NULL, NULL);
-    gp_hasher_update(writer->hasher, data, size);
-    gp_hasher_finish(writer->hasher, &digest);
-    memcpy(checksum, digest.bytes, 32);
-    /* Never in place: gp_object_link() takes a content object that is there for a whole one. */
-    char path[GP_OBJECT_PATH_SIZE];
-    gp_object_path(checksum, path);
-    return is_complete(writer, path, data, size) || replace_object(writer, path, data, size, error);
 }
 
 /* ---- directories' attributes */
@@ -304,24 +301,101 @@ static gboolean write_side(Writer *writer, Sums *sums, GError **error)
            write_metadata(writer, &plain_directory, sums->metadata, error);
 }
 
-static gpointer serialize(gpointer tree)
+/* ---- the sidecar
+ *
+ * Written and hashed piece by piece: of a million names it is larger than all else that a pull has in memory. By a
+ * thread of its own, since at the end of a pull there is often nothing else to do. */
+
+typedef struct {
+    const Writer *writer;
+    const GpLayerTree *tree;
+    GThread *thread;
+    GpHasher *hasher;
+    int fd;
+    guint8 checksum[32];
+    GError *error;
+} Sidecar;
+
+static gboolean take_text(gpointer data, const char *text, gsize length, GError **error)
 {
-    return gp_layer_tree_serialize(tree);
+    Sidecar *sidecar = data;
+    gp_hasher_update(sidecar->hasher, text, length);
+    return gp_write_all(sidecar->fd, text, length, error);
+}
+
+/* Do the two files hold the same? */
+static gboolean are_same(int a, int b)
+{
+    g_autofree guint8 *left = g_malloc(COMPARED), *right = g_malloc(COMPARED);
+    struct stat st[2];
+    if (fstat(a, &st[0]) < 0 || fstat(b, &st[1]) < 0 || !S_ISREG(st[1].st_mode) || st[0].st_size != st[1].st_size)
+        return FALSE;
+    for (off_t at = 0; at < st[0].st_size; at += COMPARED) {
+        ssize_t want = (ssize_t) MIN(COMPARED, st[0].st_size - at);
+        if (pread(a, left, (gsize) want, at) != want || pread(b, right, (gsize) want, at) != want ||
+            memcmp(left, right, (gsize) want) != 0)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* Moves the finished file to its object's name. Never written in place: gp_object_link() takes a content object that is
+ * there for a whole one. One that is there and good stays, since layers' files may be the same inode. */
+static gboolean name_sidecar(Sidecar *sidecar, GError **error)
+{
+    const Writer *writer = sidecar->writer;
+    char path[GP_OBJECT_PATH_SIZE];
+    gp_object_path(sidecar->checksum, path);
+    GP_AUTOFD int there = openat(writer->objects_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (there >= 0 && are_same(sidecar->fd, there))
+        return unlinkat(writer->scratch_fd, SIDECAR_SCRATCH, 0) == 0 || failed("removing", error);
+    return move_object(writer, SIDECAR_SCRATCH, path, error);
+}
+
+static gboolean write_sidecar(Sidecar *sidecar, GError **error)
+{
+    GpDigest digest;
+    sidecar->fd = create_scratch(sidecar->writer, SIDECAR_SCRATCH, error);
+    gp_object_hasher_start(sidecar->hasher, 0, 0, S_IFREG | 0644, NULL, NULL);
+    if (sidecar->fd < 0 || !gp_layer_tree_serialize(sidecar->tree, take_text, sidecar, error))
+        return FALSE;
+    gp_hasher_finish(sidecar->hasher, &digest);
+    memcpy(sidecar->checksum, digest.bytes, sizeof sidecar->checksum);
+    return name_sidecar(sidecar, error);
+}
+
+static gpointer run_sidecar(gpointer data)
+{
+    Sidecar *sidecar = data;
+    (void) write_sidecar(sidecar, &sidecar->error);
+    return NULL;
+}
+
+static gboolean finish_sidecar(Sidecar *sidecar, GError **error)
+{
+    if (sidecar->thread)
+        g_thread_join(sidecar->thread);
+    else
+        (void) run_sidecar(sidecar);
+    gp_close_fd(&sidecar->fd);
+    gp_hasher_free(sidecar->hasher);
+    if (!sidecar->error)
+        return TRUE;
+    g_propagate_error(error, sidecar->error);
+    return FALSE;
 }
 
 static gboolean write_top(Writer *writer, const GpLayerTree *tree, const char *sidecar_name, Sums *sums, GError **error)
 {
     Sums root, side;
-    guint8 file[32];
+    Sidecar sidecar = {.writer = writer, .tree = tree, .hasher = gp_hasher_new(GP_DIGEST_SHA256), .fd = -1};
     g_auto(Serial) serial;
     serial_init(&serial);
-    writer->serializing = g_thread_try_new("sidecar", serialize, (gpointer) (guintptr) tree, NULL);
+    sidecar.thread = g_thread_try_new("sidecar", run_sidecar, &sidecar, NULL);
     gboolean ok = write_directory(writer, tree->root, &root, error) && write_side(writer, &side, error);
-    g_autoptr(GBytes) sidecar =
-        writer->serializing ? g_thread_join(writer->serializing) : gp_layer_tree_serialize(tree);
-    if (!ok || !put_file(writer, sidecar, file, error))
+    if (!finish_sidecar(&sidecar, ok ? error : NULL) || !ok)
         return FALSE;
-    append_element(&serial, sidecar_name, file, 1);
+    append_element(&serial, sidecar_name, sidecar.checksum, 1);
     gsize files_end = end_list(&serial);
     append_element(&serial, "objects", (const guint8 *) &side, 2);
     append_element(&serial, "root", (const guint8 *) &root, 2);

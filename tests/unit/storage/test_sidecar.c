@@ -19,10 +19,17 @@ static GpInode *add(GpLayerTree *tree, const char *parent, const char *name, mod
     return inode;
 }
 
+static gboolean append(gpointer data, const char *text, gsize length, GError **error G_GNUC_UNUSED)
+{
+    g_string_append_len(data, text, (gssize) length);
+    return TRUE;
+}
+
 static char *text_of(const GpLayerTree *tree)
 {
-    g_autoptr(GBytes) bytes = gp_layer_tree_serialize(tree);
-    return g_strndup(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes));
+    GString *text = g_string_new(NULL);
+    g_assert_true(gp_layer_tree_serialize(tree, append, text, NULL));
+    return g_string_free(text, FALSE);
 }
 
 static GpLayerTree *parse(const char *text, gssize length, GError **error)
