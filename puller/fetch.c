@@ -155,8 +155,11 @@ GpFetch *gp_fetch_start(const GpFetchConfig *config, GError **error)
         return NULL;
     gp_close_fd(&worker_end);
     g_autoptr(json_t) message = make_configuration(config);
-    if (!send_message(fetch->control, message, NULL, 0, error) ||
-        !receive_ready(fetch->control, config->timeout, error))
+    if (!send_message(fetch->control, message, NULL, 0, error))
+        return NULL;
+    if (config->meanwhile)
+        config->meanwhile();
+    if (!receive_ready(fetch->control, config->timeout, error))
         return NULL;
     return g_steal_pointer(&fetch);
 }

@@ -18,6 +18,7 @@ typedef struct {
     char *https_proxy, *http_proxy, *no_proxy; /* see gp_fetch_is_proxy(); NULL: none */
     guint timeout;                             /* seconds for any one request, in total */
     gboolean verbose;                          /* a request log on standard error */
+    void (*meanwhile)(void);                   /* called while the worker gets ready, which takes it 10 ms; NULL */
 } GpFetchConfig;
 
 /* Starts the worker, which confines itself; returns once it has reported that it is confined. Errors: SANDBOX, USAGE.

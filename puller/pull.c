@@ -95,7 +95,8 @@ static gboolean separate(GpPull *pull, GError **error)
             .http_proxy = options->http_proxy,
             .no_proxy = options->no_proxy,
             .timeout = options->timeout,
-            .verbose = options->verbose};
+            .verbose = options->verbose,
+            .meanwhile = options->bundle ? gp_store_prepare : NULL};
         pull->fetch = gp_fetch_start(&config, error);
         if (!pull->fetch)
             return FALSE;

@@ -166,6 +166,11 @@ static gboolean make_repository(GpStore *store, GError **error)
     return FALSE;
 }
 
+void gp_store_prepare(void)
+{
+    (void) gp_libostree_load(NULL);
+}
+
 static gboolean open_repository(GpStore *store, GError **error)
 {
     g_autoptr(GError) cause = NULL;
@@ -214,7 +219,7 @@ GpStore *gp_store_open(const char *path, GpStoreMode mode, gboolean allow_unencr
     store->fd = store->lock_fd = store->objects_fd = store->uses_fd = store->claims_fd = -1;
     store->mode = mode;
     store->path = g_canonicalize_filename(path, NULL);
-    if (mode == GP_STORE_WRITE && !gp_mkdir_p(store->path, 0700, error))
+    if (!gp_libostree_load(error) || (mode == GP_STORE_WRITE && !gp_mkdir_p(store->path, 0700, error)))
         return NULL;
     store->fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store->fd < 0) {

@@ -15,6 +15,10 @@ typedef enum {
     GP_STORE_REMOVE = 2, /* must exist: for rm, prune and quarantine. Others may go on pulling. */
 } GpStoreMode;
 
+/* Does what gp_store_open() would do first, and takes as long as the rest of it: for whoever has time before. Fails
+ * silently; gp_store_open() will tell. */
+void gp_store_prepare(void);
+
 /* Opens the store at @path. Without @allow_unencrypted a WRITE open demands that the directory sits on dm-crypt
  * (UNSUPPORTED, naming the option). Leftovers of dead processes (staging directories whose lock nobody holds) are
  * removed. Errors: NOT_FOUND, UNSUPPORTED, SPACE, INTERNAL. */

@@ -20,8 +20,7 @@
  * writing, objects. */
 #pragma once
 
-#include <ostree.h>
-
+#include "storage/libostree.h"
 #include "storage/store.h"
 
 struct _GpStore {

@@ -41,9 +41,9 @@ def _copy(source: str, root: pathlib.Path) -> None:
 
 
 def _loaded_by_name() -> list[str]:
-    """Libraries that are opened at run time: threads' unwinding, OpenSSL's providers."""
+    """Libraries that are opened at run time: threads' unwinding, libostree, OpenSSL's providers."""
     text = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
-    return re.findall(r"=> (/\S+(?:/libgcc_s\.so\.1|/libnss_files\.so\.2))$", text, re.M) + [
+    return re.findall(r"=> (/\S+(?:/libgcc_s\.so\.1|/libnss_files\.so\.2|libostree-1\.so\.1))$", text, re.M) + [
         str(path) for path in pathlib.Path("/usr/lib").glob("*/ossl-modules/*.so")]
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 
@@ -263,3 +264,19 @@ def test_public_vectors(work, folder, key, expected):
     scope = "192.168.64.2:5000" if key.endswith(".pub") else "docker.io"
     policy = write_policy(work / "policy.json", {scope: make(str(FIXTURES / key), "matchRepository")})
     work.verify(f"dir:{FIXTURES / folder}", "--as", name, policy=policy, check=expected)
+
+
+def test_without_libostree_only_the_store_is_missing(work, registry):
+    """It is loaded when a store is opened; a guest that lacks it can verify."""
+    library = re.search(r"=> (/\S+/libostree-1\.so\.1)$", run("/sbin/ldconfig", "-p").stdout, re.M)[1]
+    name = Image([Layer([File("a", "a")])]).push(registry, work.repository(), "1")
+    options = [*map(str, work.options(policy=write_policy(work / "policy.json", {registry.host: ACCEPT_ANYTHING}), registry=registry))]
+
+    def without(*arguments):
+        script = f'mount --bind /dev/null {library} && exec "$@"'
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", GUEST_PULL, *map(str, arguments)], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+    assert without("verify", name, *options)[0] == OK
+    status, said = without("pull", name, "--bundle", work.bundle, "--store", work.store, "--allow-unencrypted-store", *options)
+    assert status == UNSUPPORTED and "libostree cannot be loaded" in said and "needs the package libostree-1-1" in said
+    assert not mounts_below(work.bundle)
