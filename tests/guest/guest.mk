@@ -4,7 +4,7 @@
 DEPS_GUEST := qemu-system-x86 cpio kmod xz-utils binutils socat cryptsetup-bin dmsetup e2fsprogs xfsprogs libgcc-s1
 
 # The tests that are about chance do less in check-guest: under ten minutes on two processors in all.
-GUEST_ROUNDS ?= 0.2
+GUEST_ROUNDS ?= 0.15
 
 .PHONY: deps-guest check-guest check-guest-long check-guest-1 check-guest-2 guest-shell
 # QEMU is what a machine may not be able to have; without it the tests say so and are skipped.
@@ -14,7 +14,7 @@ deps-guest: deps deps-check
 # What is timed comes first and alone; then the rest in two halves, each a guest at a time. GUEST_TESTS="-k power": some of it.
 GUEST_PYTEST = BUILD=$(abspath $(BUILD)) GUEST_ROUNDS=$(GUEST_ROUNDS) $(PYTHON) -m pytest -q -rs -s -p no:cacheprovider --durations=0
 GUEST_SPEED := tests/guest/test_volume_speed.py
-GUEST_HALF_1 := $(addprefix tests/guest/test_,no_memory.py small_and_full.py tampering.py)
+GUEST_HALF_1 := $(addprefix tests/guest/test_,no_memory.py secrecy.py service.py small_and_full.py tampering.py)
 GUEST_HALF_2 := $(filter-out $(GUEST_SPEED) $(GUEST_HALF_1),$(wildcard tests/guest/test_*.py))
 
 check-guest: deps-guest
