@@ -21,7 +21,7 @@ static const struct {
 /* What is missing; NULL: nothing. Caller's. */
 static char *load(void)
 {
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    void *library = dlopen(LIBRARY, RTLD_LAZY | RTLD_LOCAL);
     if (!library)
         return g_strdup(dlerror());
     for (gsize i = 0; i < G_N_ELEMENTS(functions); i++) {
