@@ -14,7 +14,7 @@ deps-guest: deps deps-check
 # What is timed comes first and alone; then the rest in two halves, each a guest at a time. GUEST_TESTS="-k power": some of it.
 GUEST_PYTEST = BUILD=$(abspath $(BUILD)) GUEST_ROUNDS=$(GUEST_ROUNDS) $(PYTHON) -m pytest -q -rs -s -p no:cacheprovider --durations=0
 GUEST_SPEED := tests/guest/test_volume_speed.py
-GUEST_HALF_1 := $(addprefix tests/guest/test_,no_memory.py secrecy.py service.py small_and_full.py tampering.py)
+GUEST_HALF_1 := $(addprefix tests/guest/test_,no_memory.py service.py small_and_full.py tampering.py)
 GUEST_HALF_2 := $(filter-out $(GUEST_SPEED) $(GUEST_HALF_1),$(wildcard tests/guest/test_*.py))
 
 check-guest: deps-guest
