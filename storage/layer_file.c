@@ -68,8 +68,11 @@ static gboolean spill(GpLayerFile *file, GError **error)
     const GpInode *inode = file->node->inode;
     gp_object_hasher_start(file->hasher, inode->uid, inode->gid, inode->mode, NULL, inode->xattrs);
     gp_hasher_update(file->hasher, file->kept, (gsize) file->at);
-    if (!gp_write_all(file->fd, file->kept, (gsize) file->at, error))
+    if (!gp_write_all(file->fd, file->kept, (gsize) file->at, error)) {
+        g_autofree char *shown = gp_escape(file->node->name, -1, 256);
+        g_prefix_error(error, "layer directory: writing \"%s\": ", shown);
         return FALSE;
+    }
     g_clear_pointer(&file->kept, g_free);
     return TRUE;
 }

@@ -6,6 +6,7 @@
 
 /* Each is an open file, and as much memory as its content: enough that neither thread waits for the other's next. */
 #define SLOTS 32
+#define MOST_BYTES (8 * GP_FINISHER_SIZE) /* of content in all of them */
 
 typedef struct {
     int fd;           /* the file; or a directory that is only to be closed, then all else is not set */
@@ -24,6 +25,7 @@ struct _GpFinisher {
     /* Under the lock: */
     Job jobs[SLOTS];
     guint first, count; /* the one that the thread works on counts until it is finished */
+    gsize bytes;        /* of their content */
     gboolean thread_waits, writer_waits, ended;
     GError *error;
 };
@@ -80,6 +82,7 @@ static gpointer run(gpointer data)
     g_mutex_lock(&finisher->lock);
     while (wait_for_job(finisher)) {
         Job *job = &finisher->jobs[finisher->first];
+        gsize size = job->size;
         gboolean skip = finisher->error != NULL || !job->node;
         GError *error = NULL;
         g_mutex_unlock(&finisher->lock);
@@ -91,6 +94,7 @@ static gpointer run(gpointer data)
             finisher->error = error;
         finisher->first = (finisher->first + 1) % SLOTS;
         finisher->count--;
+        finisher->bytes -= size;
         if (finisher->writer_waits && finisher->count <= SLOTS / 2)
             g_cond_broadcast(&finisher->changed);
     }
@@ -116,10 +120,11 @@ void gp_finisher_free(GpFinisher *finisher)
     g_free(finisher);
 }
 
-/* Waits until at most @most jobs are left, or something went wrong. Called and left with the lock held. */
-static gboolean wait_for_room(GpFinisher *finisher, guint most, GError **error)
+/* Waits until at most @most jobs with @bytes of content are left, or something went wrong. Called and left with the
+ * lock held. */
+static gboolean wait_for_room(GpFinisher *finisher, guint most, gsize bytes, GError **error)
 {
-    while (finisher->count > most) {
+    while (finisher->count > most || finisher->bytes > bytes) {
         finisher->writer_waits = TRUE;
         g_cond_wait(&finisher->changed, &finisher->lock);
     }
@@ -134,6 +139,7 @@ static gboolean wait_for_room(GpFinisher *finisher, guint most, GError **error)
 static void add(GpFinisher *finisher, const Job *job)
 {
     finisher->jobs[(finisher->first + finisher->count++) % SLOTS] = *job;
+    finisher->bytes += job->size;
     if (finisher->thread_waits)
         g_cond_broadcast(&finisher->changed);
 }
@@ -148,7 +154,7 @@ gboolean gp_finisher_put(GpFinisher *finisher, int *fd, GpNode *node, guint8 **d
         return FALSE;
     }
     g_mutex_lock(&finisher->lock);
-    gboolean ok = wait_for_room(finisher, SLOTS - 1, error);
+    gboolean ok = wait_for_room(finisher, SLOTS - 1, MOST_BYTES - size, error);
     if (ok) {
         Job job = {.fd = gp_steal_fd(fd),
             .directory_fd = finisher->disk->directory_fd,
@@ -181,7 +187,7 @@ void gp_finisher_close(GpFinisher *finisher, int *directory_fd)
 gboolean gp_finisher_drain(GpFinisher *finisher, GError **error)
 {
     g_mutex_lock(&finisher->lock);
-    gboolean ok = wait_for_room(finisher, 0, error);
+    gboolean ok = wait_for_room(finisher, 0, 0, error);
     g_mutex_unlock(&finisher->lock);
     return ok;
 }

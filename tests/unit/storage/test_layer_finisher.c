@@ -82,6 +82,29 @@ static void test_files_are_complete(void)
     }
 }
 
+/* Of the largest files fewer wait than there are places. */
+static void test_large_files_are_complete(void)
+{
+    if (!need_root())
+        return;
+    g_auto(Files) files;
+    g_autoptr(GError) error = NULL;
+    files_open(&files);
+    g_autofree char *text = g_strnfill(GP_FINISHER_SIZE, 'x');
+    for (guint i = 0; i < 100; i++) {
+        g_autofree char *name = g_strdup_printf("file%u", i);
+        text[i] = 'y';
+        g_assert_true(put_file(&files, name, 0644, text, &error));
+    }
+    g_assert_true(gp_finisher_drain(files.finisher, &error));
+    for (guint i = 100; i-- > 0;) {
+        g_autofree char *name = g_strdup_printf("file%u", i);
+        g_autoptr(GBytes) content = slurp(files.layer.root, name);
+        g_assert_cmpmem(g_bytes_get_data(content, NULL), g_bytes_get_size(content), text, GP_FINISHER_SIZE);
+        text[i] = 'x';
+    }
+}
+
 /* The first failure is told, at the next file or at the end; nothing is linked behind it. */
 static void test_failure_is_told(void)
 {
@@ -200,6 +223,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/storage/finisher/files-are-complete", test_files_are_complete);
+    g_test_add_func("/storage/finisher/large-files-are-complete", test_large_files_are_complete);
     g_test_add_func("/storage/finisher/failure-is-told", test_failure_is_told);
     g_test_add_func("/storage/finisher/freed-with-files-left", test_freed_with_files_left);
     g_test_add_func("/storage/finisher/replaced-and-linked-at-once", test_replaced_and_linked_at_once);
