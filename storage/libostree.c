@@ -43,7 +43,8 @@ gboolean gp_libostree_load(GError **error)
     }
     if (!missing)
         return TRUE;
-    g_set_error(error, GP_ERROR, GP_ERROR_UNSUPPORTED,
-        "store: libostree cannot be loaded: %s\nThe guest needs the package libostree-1-1.", missing);
+    g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL,
+        "store: libostree cannot be loaded: %s\nThe guest needs the package libostree-1-1, and memory for it.",
+        missing);
     return FALSE;
 }

@@ -53,7 +53,7 @@ typedef struct {
 /* Valid once gp_libostree_load() has succeeded. */
 extern GpLibostree gp_libostree;
 
-/* Loads it, once; thread-safe. Errors: UNSUPPORTED, naming what is missing. */
+/* Loads it, once; thread-safe. Errors: INTERNAL, naming what is missing. */
 gboolean gp_libostree_load(GError **error);
 
 #ifndef GP_LIBOSTREE_ITSELF
