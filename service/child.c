@@ -53,18 +53,31 @@ static gboolean arrange_descriptors(Start *start)
     return close_range((unsigned) beyond, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
 }
 
-/* Of -1000 to 1000, where containers are at about 0. Anybody may raise his own; a kernel without it has no killer. */
-static void become_expendable(void)
+/* ---- whom the kernel ends when memory runs out: /proc/self/oom_score_adj, of -1000 to 1000, where containers are at
+ * about 0. Anybody may raise his own; a kernel without it has no killer. */
+
+static char inherited_score[16] = "0"; /* what whoever is no puller gets back */
+
+static void set_score(const char *score)
 {
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    (void) !write(fd, "500", 3);
+    (void) !write(fd, score, strlen(score));
     (void) close(fd);
+}
+
+void gp_child_outlive_pullers(void)
+{
+    GP_AUTOFD int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd >= 0 ? read(fd, inherited_score, sizeof inherited_score - 1) : -1;
+    if (length <= 0)
+        return;
+    inherited_score[length] = '\0';
+    set_score("-900");
 }
 
 static gboolean prepare(Start *start)
 {
-    if (start->asked->expendable)
-        become_expendable();
+    set_score(start->asked->expendable ? "500" : inherited_score);
     reset_signals();
     if (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, start->asked->death_signal) < 0)
         return FALSE;

@@ -27,6 +27,10 @@ typedef struct {
  * such program). */
 gboolean gp_child_spawn(const GpChildStart *asked, GpChild *child, GError **error);
 
+/* From now on, when memory runs out, the kernel ends others before this process, where we may say so; children that are
+ * started from here on are what this process was before, or expendable. */
+void gp_child_outlive_pullers(void);
+
 /* Our environment without what the supervisor of this process meant for it alone (LISTEN_FDS, NOTIFY_SOCKET…). To be
  * freed with g_strfreev(). */
 char **gp_child_environment(void);

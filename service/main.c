@@ -16,6 +16,7 @@
 #include "base/worker.h"
 #include "service/eager.h"
 #include "service/bundle_dir.h"
+#include "service/child.h"
 #include "service/listen.h"
 #include "base/log.h"
 #include "service/pulls.h"
@@ -367,6 +368,8 @@ int main(int argc, char **argv)
     (void) signal(SIGPIPE, SIG_IGN); /* whoever reads our log may go before us */
     /* Relayed secrets are in our memory. */
     (void) setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+
+    gp_child_outlive_pullers();
 
     Options options = {.max_parallel = NOT_GIVEN, .timeout = NOT_GIVEN};
     Service service = {.options = &options, .listen_fd = -1, .status_fd = -1};

@@ -31,7 +31,7 @@ def test_signed_image_runs_from_an_encrypted_store(world, machine_of, new_guest,
     assert done.out.startswith("0\nroot:x:0:0:root:/:/bin/sh\n"), done
     assert guest.get(f"{rootfs}/tmp/here") == b"kept\n"
     used = guest.memory()["Shmem"] - before["Shmem"]
-    assert 48 << 20 <= used < 49 << 20
+    assert (48 << 20) - (128 << 10) <= used < 49 << 20  # files of a page or two come and go
     guest.run(f"umount {rootfs}")
     after = guest.memory_back(before)
     print(f"\n  {guest.machine}: {mounted.strip()}\n  store: {source} {kind} {options}\n  {table.strip()}\n  the upper took {used >> 10} KiB of memory; after the unmount memory files hold "

@@ -34,11 +34,18 @@ def test_what_the_puller_is_given(service):
     assert f'"request": "{message.rsplit(" ", 1)[1]}"' in service.log_text().replace('":"', '": "')
 
 
+def may_lower() -> bool:
+    """CAP_SYS_RESOURCE: of a machine's root, but not of every container's."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return bool(int(status.split("CapEff:")[1].split()[0], 16) & 1 << 24)
+
+
 def test_when_memory_runs_out_the_puller_is_ended_first(service):
     service.start()
     ours = int(pathlib.Path("/proc/self/oom_score_adj").read_text())
     assert ": score 500 (internal)" in service.pull("example.com/oom", service.bundle())["message"]
-    assert int(pathlib.Path(f"/proc/{service.process.pid}/oom_score_adj").read_text()) == ours
+    # guest-pulld itself, whose memory is small but counts, after everybody; where it may say so.
+    assert int(pathlib.Path(f"/proc/{service.process.pid}/oom_score_adj").read_text()) == (-900 if may_lower() else ours)
 
 
 @pytest.mark.parametrize("image, words", [
