@@ -1,6 +1,7 @@
 /* libostree, loaded when a store is opened and not when the program starts: its own libraries are fifty others (two TLS
  * stacks, Kerberos, LDAP, Avahi), which cost 11 of the 15 ms that a start took, and which a verification, a fetch or
- * "--help" never needs. Whoever calls libostree includes this; its functions keep their names. */
+ * "--help" never needs. Whoever calls libostree includes this; its functions keep their names. A function that is
+ * missing in one of the two lists does not link. */
 #pragma once
 
 #include <glib.h>

@@ -15,7 +15,7 @@ typedef enum {
     GP_STORE_REMOVE = 2, /* must exist: for rm, prune and quarantine. Others may go on pulling. */
 } GpStoreMode;
 
-/* Does what gp_store_open() would do first, and takes as long as the rest of it: for whoever has time before. Fails
+/* Loads libostree, which gp_store_open() would do first and which takes 10 ms: for whoever has time before. Fails
  * silently; gp_store_open() will tell. */
 void gp_store_prepare(void);
 
