@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -13,6 +14,7 @@
 #include "base/io.h"
 
 #define FIRST_FD 3
+#define CHILD_STACK (64 * 1024)
 #define ABANDON_US 500000 /* as long as a process that can die at all may take */
 
 struct _GpWorker {
@@ -51,7 +53,7 @@ const char *gp_worker_directory(void)
     return directory;
 }
 
-/* What the child needs, all made before fork(): between fork and exec only async-signal-safe calls are allowed. */
+/* What the child needs, all made before it is started. */
 typedef struct {
     const char *path;
     char **argv;
@@ -90,8 +92,10 @@ static int arrange_descriptors(const Launch *launch, int *error_fd)
     return (int) syscall(SYS_close_range, (unsigned) keep + 1, ~0U, 0U);
 }
 
-static _Noreturn void run_child(const Launch *launch)
+/* In the new process, which shares our memory until exec: nothing but system calls. */
+static int run_child(void *data)
 {
+    const Launch *launch = data;
     int error_fd = launch->error_fd;
     sigset_t none;
     sigemptyset(&none);
@@ -127,6 +131,21 @@ static char **make_environment(void)
     return (char **) g_ptr_array_free(list, FALSE);
 }
 
+/* As posix_spawn(3) does it, which cannot ask for PR_SET_PDEATHSIG: our memory is not copied, and we sleep until the
+ * child is another program. No signal may run a handler of ours in it. */
+static pid_t start_child(Launch *launch)
+{
+    sigset_t all, before;
+    g_autofree guint8 *stack = g_malloc(CHILD_STACK);
+    sigfillset(&all);
+    (void) pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t pid = clone(run_child, stack + CHILD_STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, launch);
+    int err = errno;
+    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = err;
+    return pid;
+}
+
 static pid_t launch_and_check(Launch *launch, GError **error)
 {
     int pipe_fds[2];
@@ -138,11 +157,9 @@ static pid_t launch_and_check(Launch *launch, GError **error)
     GP_AUTOFD int write_end = pipe_fds[1];
     launch->error_fd = write_end;
     launch->parent = getpid();
-    pid_t pid = fork();
-    if (pid == 0)
-        run_child(launch);
+    pid_t pid = start_child(launch);
     if (pid < 0) {
-        gp_set_errno(error, errno, "fork");
+        gp_set_errno(error, errno, "clone");
         return -1;
     }
     gp_close_fd(&write_end);
