@@ -60,7 +60,7 @@
 /* One layer, as unpacked. */
 #define GP_LIMIT_LAYER_BYTES (256 * GP_GIB)
 #define GP_LIMIT_LAYER_ENTRIES 4000000
-#define GP_DEFAULT_LAYER_ENTRIES 1000000 /* the puller keeps about 300 bytes of each in memory until the commit */
+#define GP_DEFAULT_LAYER_ENTRIES 1000000
 #define GP_LIMIT_LAYER_RATIO 1100        /* deflate tops out at 1032:1; applied beyond the first 64 MiB of output */
 #define GP_LIMIT_TAR_HEADER (1 * GP_MIB) /* one extended header or long name; libarchive's own ceiling */
 #define GP_LIMIT_PATH 4095

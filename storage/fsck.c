@@ -17,6 +17,7 @@
 typedef struct {
     const char *name;
     GPtrArray *problems;
+    const GpLayerTree *tree;
     GHashTable *inodes;  /* st_ino to GpInode*, and */
     GHashTable *numbers; /* back: link groups must be the sidecar's, no more and no less */
     guint64 *checked;
@@ -68,7 +69,7 @@ static void check_extra(Check *check, int fd, const char *path, const GpNode *no
         const char *name = entry->d_name;
         if (g_str_equal(name, ".") || g_str_equal(name, ".."))
             continue;
-        if (!gp_layer_child(node, name))
+        if (!gp_layer_child(check->tree, node, name))
             report(check->problems, "layer %s: %s%s%s: is there, but no entry of the layer", check->name, path,
                 *path ? "/" : "", name);
     }
@@ -86,13 +87,7 @@ static void check_children(Check *check, int dirfd, const char *name, const char
         return;
     }
     check_extra(check, fd, path, node);
-    GHashTableIter iter;
-    gpointer value;
-    if (!node->children)
-        return;
-    g_hash_table_iter_init(&iter, node->children);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        const GpNode *child = value;
+    for (const GpNode *child = node->first; child; child = child->next) {
         g_autofree char *below = *path ? g_strconcat(path, "/", child->name, NULL) : g_strdup(child->name);
         check_node(check, fd, below, child);
     }
@@ -142,7 +137,8 @@ static void check_tree(GpStore *store, const GpDigest *blob, GPtrArray *problems
     }
     g_autoptr(GHashTable) inodes = g_hash_table_new(NULL, NULL);
     g_autoptr(GHashTable) numbers = g_hash_table_new(NULL, NULL);
-    Check check = {.name = name, .problems = problems, .inodes = inodes, .numbers = numbers, .checked = checked};
+    Check check = {
+        .name = name, .problems = problems, .tree = tree, .inodes = inodes, .numbers = numbers, .checked = checked};
     check_node(&check, root, "", tree->root);
 }
 

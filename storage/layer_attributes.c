@@ -191,32 +191,21 @@ mode_t gp_layer_disk_creation_mode(const GpLayerDisk *disk, const GpInode *inode
     return inode->xattrs ? 0600 : inode->mode & 0777 & ~disk->umask;
 }
 
-/* Hard links are several nodes with one inode, which counts once. */
-static void count_bytes(const GpInode *inode, GHashTable *linked, guint64 *bytes)
+/* The children of @node, which is open as @fd. Hard links are several nodes with one inode, which counts once. */
+static gboolean finish_below(const GpLayerDisk *disk, const GpNode *node, int fd, GError **error)
 {
-    if (inode->references == 1 || g_hash_table_add(linked, (gpointer) (guintptr) inode))
-        *bytes += inode->size;
-}
-
-/* The children of @node, which is open as @fd. */
-static gboolean finish_below(const GpLayerDisk *disk, const GpNode *node, int fd, GHashTable *linked, GError **error)
-{
-    GHashTableIter iter;
-    gpointer value;
-    if (!node->children)
-        return TRUE;
-    g_hash_table_iter_init(&iter, node->children);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        GpNode *child = value;
+    for (const GpNode *child = node->first; child; child = child->next) {
+        gp_layer_tree_passed(disk->tree);
         if (!S_ISDIR(child->inode->mode)) {
-            count_bytes(child->inode, linked, &disk->tree->bytes);
+            disk->tree->bytes += child->inode->counted ? 0 : child->inode->size;
+            child->inode->counted = TRUE;
             continue;
         }
-        if (child->children && g_hash_table_size(child->children) > 0) {
+        if (child->first) {
             GP_AUTOFD int child_fd = openat(fd, child->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
             if (child_fd < 0)
                 return failed("opening", child->name, error);
-            if (!finish_below(disk, child, child_fd, linked, error))
+            if (!finish_below(disk, child, child_fd, error))
                 return FALSE;
         }
         if (!gp_layer_disk_apply(disk, fd, child->name, child->inode, error))
@@ -227,8 +216,8 @@ static gboolean finish_below(const GpLayerDisk *disk, const GpNode *node, int fd
 
 gboolean gp_layer_disk_finish(GpLayerDisk *disk, GError **error)
 {
-    g_autoptr(GHashTable) linked = g_hash_table_new(NULL, NULL);
     disk->tree->bytes = 0;
-    return finish_below(disk, disk->tree->root, disk->root_fd, linked, error) &&
+    gp_layer_tree_settle(disk->tree);
+    return finish_below(disk, disk->tree->root, disk->root_fd, error) &&
            gp_layer_disk_apply(disk, disk->root_fd, ".", disk->tree->root->inode, error);
 }

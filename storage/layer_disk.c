@@ -144,7 +144,7 @@ static gboolean refuse_parent(const char *path, const GpNode *node, GError **err
 /* Steps from @parent, open as *@fd, into directory @name, making it if need be. */
 static GpNode *step(GpLayerDisk *disk, GpNode *parent, int *fd, const char *name, const char *path, GError **error)
 {
-    GpNode *node = gp_layer_child(parent, name);
+    GpNode *node = gp_layer_child(disk->tree, parent, name);
     gboolean opaque = FALSE;
     if (node && node->inode->whiteout) {
         /* The name was whited out and comes back with children: nothing of the lower layers shows through. */
@@ -179,7 +179,7 @@ static GpNode *deepest(const GpLayerDisk *disk, char *const *parts, guint *n_fou
 {
     GpNode *node = disk->tree->root;
     for (*n_found = 0; parts[*n_found]; ++*n_found) {
-        GpNode *child = gp_layer_child(node, parts[*n_found]);
+        GpNode *child = gp_layer_child(disk->tree, node, parts[*n_found]);
         if (!child || !S_ISDIR(child->inode->mode))
             break;
         node = child;
@@ -223,7 +223,7 @@ gboolean gp_layer_disk_enter(GpLayerDisk *disk, const char *path, const char **n
     return enter_directory(disk, directory, path, error);
 }
 
-void gp_layer_fill(GpInode *inode, GpEntry *entry)
+void gp_layer_fill(GpLayerTree *tree, GpInode *inode, GpEntry *entry)
 {
     inode->mode = entry->mode;
     inode->uid = entry->uid;
@@ -233,8 +233,7 @@ void gp_layer_fill(GpInode *inode, GpEntry *entry)
     inode->rdev_major = entry->rdev_major;
     inode->rdev_minor = entry->rdev_minor;
     inode->implied = FALSE;
-    g_free(inode->symlink);
-    inode->symlink = S_ISLNK(entry->mode) ? g_strdup(entry->link_target) : NULL;
+    inode->symlink = S_ISLNK(entry->mode) ? gp_layer_tree_text(tree, entry->link_target) : NULL;
     if (inode->xattrs)
         g_array_unref(inode->xattrs);
     inode->xattrs = g_steal_pointer(&entry->xattrs);

@@ -36,8 +36,8 @@ int gp_layer_disk_open(const GpLayerDisk *disk, const GpNode *node, GError **err
 /* A new directory @name in the current one, its attributes implied until gp_layer_fill(). */
 GpNode *gp_layer_disk_make_directory(GpLayerDisk *disk, const char *name, GError **error);
 
-/* Copies @entry's attributes into @inode (xattrs are moved). */
-void gp_layer_fill(GpInode *inode, GpEntry *entry);
+/* Copies @entry's attributes into @inode of @tree (xattrs are moved). */
+void gp_layer_fill(GpLayerTree *tree, GpInode *inode, GpEntry *entry);
 
 /* Gives @name in @directory_fd all attributes of @inode but the content, in the order in which they survive each other:
  * owner, mode, xattrs, mtime. What the filesystem rounds (times beyond its range, ACLs that equal the mode) is read

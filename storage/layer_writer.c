@@ -53,14 +53,14 @@ static gboolean failed(const char *what, const char *path, GError **error)
 /* Removes what bears @name in the current directory, so that an entry can take its place: the last one wins. */
 static gboolean replace(Writer *writer, const char *name, GError **error)
 {
-    GpNode *node = gp_layer_child(writer->disk.directory, name);
+    GpNode *node = gp_layer_child(writer->disk.tree, writer->disk.directory, name);
     return !node ||
            (gp_finisher_drain(writer->file.finisher, error) && gp_layer_disk_remove(&writer->disk, node, error));
 }
 
 static gboolean put_directory(Writer *writer, const char *name, GpEntry *entry, GError **error)
 {
-    GpNode *node = gp_layer_child(writer->disk.directory, name);
+    GpNode *node = gp_layer_child(writer->disk.tree, writer->disk.directory, name);
     if (!node || !S_ISDIR(node->inode->mode)) {
         /* A whiteout, file or link stood there and took lower layers' directories of that name with it. */
         gboolean hides = node != NULL;
@@ -68,7 +68,7 @@ static gboolean put_directory(Writer *writer, const char *name, GpEntry *entry, 
             return FALSE;
         node->inode->opaque = hides;
     }
-    gp_layer_fill(node->inode, entry);
+    gp_layer_fill(writer->disk.tree, node->inode, entry);
     return TRUE;
 }
 
@@ -107,7 +107,7 @@ static gboolean put_inode(Writer *writer, const char *name, GpEntry *entry, GErr
     if (!replace(writer, name, error))
         return FALSE;
     GpNode *node = gp_layer_tree_add(writer->disk.tree, writer->disk.directory, name, NULL);
-    gp_layer_fill(node->inode, entry);
+    gp_layer_fill(writer->disk.tree, node->inode, entry);
     switch (node->inode->mode & S_IFMT) {
     case S_IFREG:
         return gp_layer_file_open(&writer->file, &writer->disk, node, error);
@@ -129,7 +129,7 @@ static gboolean refuse_link(const GpEntry *entry, const char *why, GError **erro
 static gboolean put_hard_link(Writer *writer, const char *name, const GpEntry *entry, GError **error)
 {
     GpLayerDisk *disk = &writer->disk;
-    const GpNode *old = gp_layer_child(disk->directory, name);
+    const GpNode *old = gp_layer_child(disk->tree, disk->directory, name);
     const GpNode *source = gp_layer_tree_find(disk->tree, entry->link_target);
     if (source && old && source->inode == old->inode && !old->inode->whiteout)
         return S_ISDIR(old->inode->mode) ? refuse_link(entry, "the target is a directory", error) : TRUE;
@@ -167,7 +167,7 @@ static gboolean put_whiteout(Writer *writer, const char *name, const GpEntry *en
         g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "forbidden path \"%s\": a whiteout of no name", shown);
         return FALSE;
     }
-    const GpNode *here = gp_layer_child(disk->directory, name);
+    const GpNode *here = gp_layer_child(disk->tree, disk->directory, name);
     if (here) {
         if (S_ISDIR(here->inode->mode)) {
             here->inode->opaque = TRUE;
@@ -201,7 +201,7 @@ static gboolean put_entry(Writer *writer, GpEntry *entry, GError **error)
     GpLayerDisk *disk = &writer->disk;
     const char *name;
     if (!*entry->path) {
-        gp_layer_fill(disk->tree->root->inode, entry);
+        gp_layer_fill(disk->tree, disk->tree->root->inode, entry);
         return TRUE;
     }
     /* Put first, so that content of entries without a file has a place to go; gp_layer_file_open() replaces it. */
@@ -375,7 +375,7 @@ static gboolean take_frames(Writer *writer, int frames_fd, GError **error)
 GpLayerTree *gp_layer_write(
     int frames_fd, const GpLayerTarget *target, GpLayerProgress *progress, GpDigest *diff_id, GError **error)
 {
-    g_autoptr(GpLayerTree) tree = gp_layer_tree_new();
+    g_autoptr(GpLayerTree) tree = gp_layer_tree_new(target->root_fd);
     g_autoptr(GpHasher) hasher = gp_hasher_new(GP_DIGEST_SHA256);
     Writer writer = {.target = target,
         .progress = progress,

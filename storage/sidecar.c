@@ -78,29 +78,35 @@ static void append_extra(GString *out, const GpInode *inode, char type)
     }
 }
 
-/* A text on its way out, and the first names of inodes that have several. */
+/* A text on its way out. */
 typedef struct {
+    GpLayerTree *tree;
     GString *out, *path;
-    GHashTable *first_names;
     GpTextSink sink;
     gpointer data;
 } Writing;
 
-static void append_line(Writing *writing, const GpInode *inode)
+static void append_path(GString *out, const GpNode *node)
+{
+    if (node->parent->parent) {
+        append_path(out, node->parent);
+        g_string_append_c(out, '/');
+    }
+    append_encoded(out, node->name);
+}
+
+static void append_line(Writing *writing, const GpNode *node)
 {
     GString *out = writing->out;
-    const char *path = writing->path->str;
-    GHashTable *first_names = writing->first_names;
-    append_encoded(out, *path ? path : ".");
-    const char *first = inode->references > 1 ? g_hash_table_lookup(first_names, inode) : NULL;
-    if (first) {
+    GpInode *inode = node->inode;
+    append_encoded(out, *writing->path->str ? writing->path->str : ".");
+    if (inode->references > 1 && inode->first && inode->first != node) {
         g_string_append(out, " h ");
-        append_encoded(out, first);
+        append_path(out, inode->first);
         g_string_append_c(out, '\n');
         return;
     }
-    if (inode->references > 1)
-        g_hash_table_insert(first_names, (gpointer) (guintptr) inode, g_strdup(path));
+    inode->first = node;
     char type = type_letter(inode);
     g_string_append_printf(out, " %c %o %u %u %" G_GINT64_FORMAT ".%09ld %s%s", type, inode->mode & 07777u, inode->uid,
         inode->gid, (gint64) inode->mtime.tv_sec, inode->mtime.tv_nsec, inode->opaque ? "o" : "",
@@ -118,11 +124,6 @@ static void append_line(Writing *writing, const GpInode *inode)
     g_string_append_c(out, '\n');
 }
 
-static gint by_name(gconstpointer a, gconstpointer b)
-{
-    return strcmp((*(GpNode *const *) a)->name, (*(GpNode *const *) b)->name);
-}
-
 static gboolean flush(Writing *writing, gsize room, GError **error)
 {
     GString *out = writing->out;
@@ -135,36 +136,28 @@ static gboolean flush(Writing *writing, gsize room, GError **error)
 static gboolean write_node(Writing *writing, const GpNode *node, GError **error)
 {
     GString *path = writing->path;
-    append_line(writing, node->inode);
+    append_line(writing, node);
+    gp_layer_tree_passed(writing->tree);
     if (!flush(writing, PIECE, error))
         return FALSE;
-    if (!node->children)
-        return TRUE;
-    g_autoptr(GPtrArray) sorted = g_ptr_array_new();
-    GHashTableIter iter;
-    gpointer child;
-    g_hash_table_iter_init(&iter, node->children);
-    while (g_hash_table_iter_next(&iter, NULL, &child))
-        g_ptr_array_add(sorted, child);
-    g_ptr_array_sort(sorted, by_name);
-    for (guint i = 0; i < sorted->len; i++) {
+    for (const GpNode *child = node->first; child; child = child->next) {
         gsize before = path->len;
         if (before)
             g_string_append_c(path, '/');
-        g_string_append(path, ((GpNode *) sorted->pdata[i])->name);
-        if (!write_node(writing, sorted->pdata[i], error))
+        g_string_append(path, child->name);
+        if (!write_node(writing, child, error))
             return FALSE;
         g_string_truncate(path, before);
     }
     return TRUE;
 }
 
-gboolean gp_layer_tree_serialize(const GpLayerTree *tree, GpTextSink sink, gpointer data, GError **error)
+gboolean gp_layer_tree_serialize(GpLayerTree *tree, GpTextSink sink, gpointer data, GError **error)
 {
-    g_autoptr(GHashTable) first_names = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     g_autoptr(GString) path = g_string_new(NULL);
     g_autoptr(GString) out = g_string_new(FIRST_LINE);
-    Writing writing = {.out = out, .path = path, .first_names = first_names, .sink = sink, .data = data};
+    Writing writing = {.tree = tree, .out = out, .path = path, .sink = sink, .data = data};
+    gp_layer_tree_sort(tree);
     return write_node(&writing, tree->root, error) && flush(&writing, 0, error);
 }
 
@@ -217,7 +210,7 @@ static gboolean read_object(const char *hex, GpInode *inode)
     return TRUE;
 }
 
-static gboolean read_extra(char type, char *extra, GpInode *inode)
+static gboolean read_extra(GpLayerTree *tree, char type, char *extra, GpInode *inode)
 {
     char *colon = strchr(extra, ':');
     if (type == 'd' || type == 'p' || type == 'w')
@@ -227,7 +220,8 @@ static gboolean read_extra(char type, char *extra, GpInode *inode)
     *colon = '\0';
     guint64 first = 0, second = 0;
     if (type == 'l') {
-        inode->symlink = decode(colon + 1);
+        g_autofree char *target = decode(colon + 1);
+        inode->symlink = target && strlen(target) <= GP_LIMIT_LINK_TARGET ? gp_layer_tree_text(tree, target) : NULL;
         return inode->symlink && read_object(extra, inode);
     }
     if (!g_ascii_string_to_unsigned(extra, 10, 0, G_MAXUINT64, &first, NULL))
@@ -292,14 +286,14 @@ static gboolean read_type(char type, guint64 mode, GpInode *inode)
 }
 
 /* The words behind the path of a line that is no further hard link. */
-static gboolean read_inode(char **words, GpInode *inode)
+static gboolean read_inode(GpLayerTree *tree, char **words, GpInode *inode)
 {
     guint64 mode, uid, gid;
     if (g_strv_length(words) < 7 || strlen(words[0]) != 1 ||
         !g_ascii_string_to_unsigned(words[1], 8, 0, 07777, &mode, NULL) ||
         !g_ascii_string_to_unsigned(words[2], 10, 0, G_MAXUINT32, &uid, NULL) ||
         !g_ascii_string_to_unsigned(words[3], 10, 0, G_MAXUINT32, &gid, NULL) || !read_time(words[4], &inode->mtime) ||
-        !read_type(words[0][0], mode, inode) || !read_extra(words[0][0], words[6], inode))
+        !read_type(words[0][0], mode, inode) || !read_extra(tree, words[0][0], words[6], inode))
         return FALSE;
     inode->uid = (guint32) uid;
     inode->gid = (guint32) gid;
@@ -335,15 +329,15 @@ static gboolean read_line(GpLayerTree *tree, const char *line)
     if (g_strv_length(words) < 3)
         return FALSE;
     if (g_str_equal(words[0], "."))
-        return words[1][0] == 'd' && !tree->root->inode->mode && read_inode(words + 1, tree->root->inode);
+        return words[1][0] == 'd' && !tree->root->inode->mode && read_inode(tree, words + 1, tree->root->inode);
     g_autofree char *path = decode(words[0]);
     const char *name;
     GpNode *parent = path && tree->entries < GP_LIMIT_LAYER_ENTRIES ? find_parent(tree, path, &name) : NULL;
-    if (!parent || gp_layer_child(parent, name))
+    if (!parent || gp_layer_child(tree, parent, name))
         return FALSE;
     if (!g_str_equal(words[1], "h")) {
         GpNode *node = gp_layer_tree_add(tree, parent, name, NULL);
-        gboolean ok = read_inode(words + 1, node->inode);
+        gboolean ok = read_inode(tree, words + 1, node->inode);
         tree->bytes += S_ISREG(node->inode->mode) ? node->inode->size : 0;
         return ok;
     }
@@ -386,7 +380,7 @@ static gboolean compare(gpointer data, const char *text, gsize length, GError **
 }
 
 /* What a tree is written as is the only spelling of it: no second one for a number, an escape or an order. */
-static gboolean check_spelling(const GpLayerTree *tree, GBytes *text, GError **error)
+static gboolean check_spelling(GpLayerTree *tree, GBytes *text, GError **error)
 {
     gsize length;
     const char *data = g_bytes_get_data(text, &length);
@@ -404,7 +398,7 @@ GpLayerTree *gp_layer_tree_parse(GBytes *text, GError **error)
         g_set_error(error, GP_ERROR, GP_ERROR_INVALID, "layer sidecar: not one of ours");
         return NULL;
     }
-    g_autoptr(GpLayerTree) tree = gp_layer_tree_new();
+    g_autoptr(GpLayerTree) tree = gp_layer_tree_new(-1);
     tree->root->inode->implied = FALSE;
     tree->root->inode->mode = 0; /* until its line */
     if (!read_lines(tree, data + head, data + length, error))

@@ -38,22 +38,18 @@ static char *write_commit(
 /* Lists of directories that whoever stacks layers must know (storage/store.h). */
 typedef struct {
     GVariantBuilder implied, whiteouts;
+    GpLayerTree *tree;
 } Directories;
 
 static void collect_directories(const GpNode *node, GString *path, Directories *found)
 {
-    GHashTableIter iter;
-    gpointer value;
     gboolean whiteouts = FALSE;
     if (node->inode->implied)
         g_variant_builder_add_value(&found->implied, g_variant_new_bytestring(path->str));
-    if (!node->children)
-        return;
-    g_hash_table_iter_init(&iter, node->children);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        const GpNode *child = value;
+    for (const GpNode *child = node->first; child; child = child->next) {
         gsize before = path->len;
         whiteouts |= child->inode->whiteout;
+        gp_layer_tree_passed(found->tree);
         if (!S_ISDIR(child->inode->mode))
             continue;
         if (before)
@@ -66,12 +62,12 @@ static void collect_directories(const GpNode *node, GString *path, Directories *
         g_variant_builder_add_value(&found->whiteouts, g_variant_new_bytestring(path->str));
 }
 
-static GVariant *layer_metadata(const GpStaging *staging, const GpLayerTree *tree)
+static GVariant *layer_metadata(const GpStaging *staging, GpLayerTree *tree)
 {
     g_autofree char *blob = gp_digest_to_string(&staging->blob);
     g_autofree char *diff_id = gp_digest_to_string(&staging->diff_id);
     GVariantBuilder builder;
-    Directories found;
+    Directories found = {.tree = tree};
     g_autoptr(GString) path = g_string_new(NULL);
     g_variant_builder_init(&found.implied, G_VARIANT_TYPE("aay"));
     g_variant_builder_init(&found.whiteouts, G_VARIANT_TYPE("aay"));
@@ -92,7 +88,7 @@ static GVariant *layer_metadata(const GpStaging *staging, const GpLayerTree *tre
 }
 
 static char *write_layer(
-    OstreeRepo *repo, const GpStaging *staging, const GpLayerTree *tree, const GpTreeName *name, GError **error)
+    OstreeRepo *repo, const GpStaging *staging, GpLayerTree *tree, const GpTreeName *name, GError **error)
 {
     g_autoptr(OstreeMutableTree) top = ostree_mutable_tree_new_from_checksum(repo, name->contents, name->metadata);
     g_autofree char *ref = gp_store_ref("layer", &staging->blob);
@@ -155,7 +151,7 @@ static char *making_ref(const GpStaging *staging)
     return g_strconcat("making/", staging->name, NULL);
 }
 
-char *gp_store_write_layer(GpStaging *staging, const GpLayerTree *tree, GError **error)
+char *gp_store_write_layer(GpStaging *staging, GpLayerTree *tree, GError **error)
 {
     GpStore *store = staging->store;
     g_autoptr(GError) cause = NULL;

@@ -81,7 +81,7 @@ int gp_store_lock_writing(GpStore *store, GError **error);
 
 /* Writes the commit of the layer in @staging, which holds @tree. Returns its checksum, owned by the caller.
  * Thread-safe. Errors: SPACE, INTERNAL. */
-char *gp_store_write_layer(GpStaging *staging, const GpLayerTree *tree, GError **error);
+char *gp_store_write_layer(GpStaging *staging, GpLayerTree *tree, GError **error);
 
 /* Removes leftovers of dead processes: staging directories. Looks whether there is garbage. */
 void gp_store_sweep(GpStore *store);
@@ -142,7 +142,7 @@ guint64 gp_store_generation(GpStore *store);
 
 /* Puts the objects of @staging's files back that were removed since it began. The caller holds locks/objects. Errors:
  * SPACE, INTERNAL. */
-gboolean gp_store_relink(GpStaging *staging, const GpLayerTree *tree, GError **error);
+gboolean gp_store_relink(GpStaging *staging, GpLayerTree *tree, GError **error);
 
 /* ---- store_refs.c */
 

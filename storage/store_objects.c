@@ -49,9 +49,14 @@ static gboolean set_generation(GpStore *store, int fd, guint64 count, GError **e
 
 /* ---- putting back */
 
-static gboolean relink_children(int objects_fd, int directory, const GpNode *node, GError **error);
+typedef struct {
+    GpLayerTree *tree;
+    int objects_fd;
+} Relinking;
 
-static gboolean relink_node(int objects_fd, int directory, const GpNode *node, GError **error)
+static gboolean relink_children(const Relinking *relinking, int directory, const GpNode *node, GError **error);
+
+static gboolean relink_node(const Relinking *relinking, int directory, const GpNode *node, GError **error)
 {
     if (S_ISDIR(node->inode->mode)) {
         GP_AUTOFD int fd = openat(directory, node->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -59,30 +64,29 @@ static gboolean relink_node(int objects_fd, int directory, const GpNode *node, G
             gp_set_errno(error, errno, "store: a directory of a new layer");
             return FALSE;
         }
-        return relink_children(objects_fd, fd, node, error);
+        return relink_children(relinking, fd, node, error);
     }
-    return !node->inode->has_object || gp_object_link(objects_fd, node->inode->object, directory, node->name, error);
+    return !node->inode->has_object ||
+           gp_object_link(relinking->objects_fd, node->inode->object, directory, node->name, error);
 }
 
-static gboolean relink_children(int objects_fd, int directory, const GpNode *node, GError **error)
+static gboolean relink_children(const Relinking *relinking, int directory, const GpNode *node, GError **error)
 {
-    GHashTableIter iter;
-    gpointer child;
-    if (!node->children)
-        return TRUE;
-    g_hash_table_iter_init(&iter, node->children);
-    while (g_hash_table_iter_next(&iter, NULL, &child))
-        if (!relink_node(objects_fd, directory, child, error))
+    for (const GpNode *child = node->first; child; child = child->next) {
+        gp_layer_tree_passed(relinking->tree);
+        if (!relink_node(relinking, directory, child, error))
             return FALSE;
+    }
     return TRUE;
 }
 
-gboolean gp_store_relink(GpStaging *staging, const GpLayerTree *tree, GError **error)
+gboolean gp_store_relink(GpStaging *staging, GpLayerTree *tree, GError **error)
 {
     guint64 now = gp_store_generation(staging->store);
     if (now == staging->generation && now % 2 == 0)
         return TRUE;
-    return relink_children(staging->store->objects_fd, staging->root_fd, tree->root, error);
+    const Relinking relinking = {tree, staging->store->objects_fd};
+    return relink_children(&relinking, staging->root_fd, tree->root, error);
 }
 
 /* ---- removing */

@@ -12,6 +12,8 @@
 
 #define SCRATCH "object"
 #define SIDECAR_SCRATCH "sidecar"
+#define TREE_SCRATCH "tree"
+#define PIECE (64 * 1024)    /* of a tree that is in memory */
 #define COMPARED (64 * 1024) /* bytes at a time */
 
 typedef struct {
@@ -19,6 +21,7 @@ typedef struct {
 } Sums;
 
 typedef struct {
+    GpLayerTree *tree;
     int objects_fd, scratch_fd;
     GpHasher *hasher;
     GHashTable *metadata; /* GBytes of a dirmeta object to its checksum: most directories have the same attributes */
@@ -112,6 +115,37 @@ static gboolean put_metadata_object(
     return put_object(writer, checksum, suffix, data, size, error);
 }
 
+/* Do the two files hold the same? */
+static gboolean are_same(int a, int b)
+{
+    g_autofree guint8 *left = g_malloc(COMPARED), *right = g_malloc(COMPARED);
+    struct stat st[2];
+    if (fstat(a, &st[0]) < 0 || fstat(b, &st[1]) < 0 || !S_ISREG(st[1].st_mode) || st[0].st_size != st[1].st_size)
+        return FALSE;
+    for (off_t at = 0; at < st[0].st_size; at += COMPARED) {
+        ssize_t want = (ssize_t) MIN(COMPARED, st[0].st_size - at);
+        if (pread(a, left, (gsize) want, at) != want || pread(b, right, (gsize) want, at) != want ||
+            memcmp(left, right, (gsize) want) != 0)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* Moves the finished file @scratch, open as @fd, to its object's name. Never written in place: gp_object_link() takes a
+ * content object that is there for a whole one. One that is there and good stays, since layers' files may be the same
+ * inode. */
+static gboolean name_scratch(
+    const Writer *writer, const char *scratch, int fd, const guint8 checksum[32], const char *suffix, GError **error)
+{
+    char path[GP_OBJECT_PATH_SIZE + 3];
+    gp_object_path(checksum, path);
+    memcpy(strrchr(path, '.'), suffix, strlen(suffix) + 1);
+    GP_AUTOFD int there = openat(writer->objects_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (there >= 0 && are_same(fd, there))
+        return unlinkat(writer->scratch_fd, scratch, 0) == 0 || failed("removing", error);
+    return move_object(writer, scratch, path, error);
+}
+
 /* ---- directories' attributes */
 
 static GBytes *metadata_bytes(const GpInode *inode)
@@ -128,20 +162,29 @@ static GBytes *metadata_bytes(const GpInode *inode)
     return g_variant_get_data_as_bytes(metadata);
 }
 
-static gboolean write_metadata(Writer *writer, const GpInode *inode, guint8 checksum[32], GError **error)
+/* The checksum of the dirmeta object of @inode's attributes, which is written if it is new; of writer->metadata. */
+static const guint8 *find_metadata(Writer *writer, const GpInode *inode, GError **error)
 {
     g_autoptr(GBytes) bytes = metadata_bytes(inode);
     const guint8 *known = g_hash_table_lookup(writer->metadata, bytes);
-    if (known) {
-        memcpy(checksum, known, 32);
-        return TRUE;
-    }
+    if (known)
+        return known;
     gsize size;
     const guint8 *data = g_bytes_get_data(bytes, &size);
+    guint8 checksum[32];
     if (!put_metadata_object(writer, ".dirmeta", data, size, checksum, error))
-        return FALSE;
-    g_hash_table_insert(writer->metadata, g_bytes_ref(bytes), g_memdup2(checksum, 32));
-    return TRUE;
+        return NULL;
+    guint8 *kept = g_memdup2(checksum, sizeof checksum);
+    g_hash_table_insert(writer->metadata, g_bytes_ref(bytes), kept);
+    return kept;
+}
+
+static gboolean write_metadata(Writer *writer, const GpInode *inode, guint8 checksum[32], GError **error)
+{
+    const guint8 *found = find_metadata(writer, inode, error);
+    if (found)
+        memcpy(checksum, found, 32);
+    return found != NULL;
 }
 
 /* ---- directories' contents
@@ -214,70 +257,147 @@ static gboolean put_tree(const Writer *writer, Serial *serial, gsize files_end, 
 
 /* ---- a layer */
 
-static gint by_name(gconstpointer a, gconstpointer b)
-{
-    return strcmp((*(GpNode *const *) a)->name, (*(GpNode *const *) b)->name);
-}
-
 static gint by_checksum(gconstpointer a, gconstpointer b)
 {
     return memcmp(*(const guint8 *const *) a, *(const guint8 *const *) b, 32);
 }
 
-/* The children in order, as far as they are for libostree: directories, and what has an object. */
-static GPtrArray *sorted_children(const GpNode *node)
-{
-    GPtrArray *sorted = g_ptr_array_new();
-    GHashTableIter iter;
-    gpointer value;
-    if (!node->children)
-        return sorted;
-    g_hash_table_iter_init(&iter, node->children);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        if (S_ISDIR(((GpNode *) value)->inode->mode) || ((GpNode *) value)->inode->has_object)
-            g_ptr_array_add(sorted, value);
-    g_ptr_array_sort(sorted, by_name);
-    return sorted;
-}
-
 /* Objects below a directory that libostree cannot name. */
 static void put_aside(Writer *writer, const GpNode *node)
 {
-    GHashTableIter iter;
-    gpointer value;
     if (node->inode->has_object)
-        g_ptr_array_add(writer->side, node->inode->object);
-    if (!node->children)
-        return;
-    g_hash_table_iter_init(&iter, node->children);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        put_aside(writer, value);
+        g_ptr_array_add(writer->side, (gpointer) (guintptr) node->inode->object);
+    for (const GpNode *child = node->first; child; child = child->next)
+        put_aside(writer, child);
 }
 
-static gboolean write_directory(Writer *writer, const GpNode *node, Sums *sums, GError **error)
+/* What libostree's trees hold by its name: directories, and what has an object. */
+static gboolean is_file(const GpNode *node)
 {
-    g_autoptr(GPtrArray) children = sorted_children(node);
-    g_auto(Serial) serial;
-    serial_init(&serial);
-    for (guint i = 0; i < children->len; i++) {
-        const GpNode *child = children->pdata[i];
+    return !S_ISDIR(node->inode->mode) && node->inode->has_object && g_utf8_validate(node->name, -1, NULL);
+}
+
+static gboolean is_directory(const GpNode *node)
+{
+    return S_ISDIR(node->inode->mode) && g_utf8_validate(node->name, -1, NULL);
+}
+
+typedef gboolean (*Belongs)(const GpNode *node);
+
+/* A tree object on its way out: as long as it is small, all of it is in @bytes; a directory of a million names goes to
+ * a file, piece by piece. writer->hasher sees it all. */
+typedef struct {
+    const Writer *writer;
+    GByteArray *bytes; /* that are not in the file yet */
+    int fd;            /* TREE_SCRATCH; -1: there is no file */
+    gsize length;      /* of all */
+} Output;
+
+static gboolean flush(Output *output, GError **error)
+{
+    if (output->fd < 0)
+        output->fd = create_scratch(output->writer, TREE_SCRATCH, error);
+    if (output->fd < 0 || !gp_write_all(output->fd, output->bytes->data, output->bytes->len, error))
+        return FALSE;
+    gp_hasher_update(output->writer->hasher, output->bytes->data, output->bytes->len);
+    g_byte_array_set_size(output->bytes, 0);
+    return TRUE;
+}
+
+static gboolean emit(Output *output, const void *data, gsize size, GError **error)
+{
+    g_byte_array_append(output->bytes, data, (guint) size);
+    output->length += size;
+    return output->bytes->len < PIECE || flush(output, error);
+}
+
+static gboolean emit_offset(Output *output, gsize offset, guint size, GError **error)
+{
+    guint32 little = GUINT32_TO_LE((guint32) offset);
+    return emit(output, &little, size, error);
+}
+
+/* Of an element with @count checksums: see append_element(). */
+static gsize element_size(const GpNode *node, guint count)
+{
+    gsize body = strlen(node->name) + 1 + 32 * count;
+    return body + count * offset_size(body, count);
+}
+
+static gboolean emit_element(Output *output, const GpNode *node, guint count, GError **error)
+{
+    gsize text = strlen(node->name) + 1;
+    guint size = offset_size(text + 32 * count, count);
+    gboolean ok = emit(output, node->name, text, error) && emit(output, node->inode->object, 32, error) &&
+                  (count == 1 || emit(output, node->inode->metadata, 32, error));
+    for (guint i = count; ok && i-- > 0;)
+        ok = emit_offset(output, text + 32 * i, size, error);
+    return ok;
+}
+
+/* The list of those children of @node that @belongs says, each with @count checksums; then where each of them ends. */
+static gboolean emit_list(Output *output, const GpNode *node, Belongs belongs, guint count, GError **error)
+{
+    gsize body = 0, elements = 0, end = 0;
+    gboolean ok = TRUE;
+    for (const GpNode *child = node->first; child && ok; child = child->next) {
+        gp_layer_tree_passed(output->writer->tree);
+        if (!belongs(child))
+            continue;
+        body += element_size(child, count);
+        elements++;
+        ok = emit_element(output, child, count, error);
+    }
+    guint size = offset_size(body, elements);
+    for (const GpNode *child = node->first; child && ok && elements; child = child->next) {
+        gp_layer_tree_passed(output->writer->tree);
+        if (belongs(child))
+            ok = emit_offset(output, end += element_size(child, count), size, error);
+    }
+    return ok;
+}
+
+/* Gives the object its name, which is @checksum then. */
+static gboolean name_output(Output *output, guint8 checksum[32], GError **error)
+{
+    if (output->fd < 0)
+        return put_metadata_object(
+            output->writer, ".dirtree", output->bytes->data, output->bytes->len, checksum, error);
+    GpDigest digest;
+    if (!flush(output, error))
+        return FALSE;
+    gp_hasher_finish(output->writer->hasher, &digest);
+    memcpy(checksum, digest.bytes, 32);
+    return name_scratch(output->writer, TREE_SCRATCH, output->fd, checksum, ".dirtree", error);
+}
+
+static gboolean emit_directory(Output *output, const GpNode *node, guint8 checksum[32], GError **error)
+{
+    gp_hasher_restart(output->writer->hasher);
+    if (!emit_list(output, node, is_file, 1, error))
+        return FALSE;
+    gsize files_end = output->length;
+    return emit_list(output, node, is_directory, 2, error) &&
+           emit_offset(output, files_end, offset_size(output->length, 1), error) &&
+           name_output(output, checksum, error);
+}
+
+/* Directories below first: their checksums stay in their inodes. */
+static gboolean write_directory(Writer *writer, GpNode *node, GError **error)
+{
+    for (GpNode *child = node->first; child; child = child->next) {
+        gp_layer_tree_passed(writer->tree);
         if (!g_utf8_validate(child->name, -1, NULL))
             put_aside(writer, child);
-        else if (!S_ISDIR(child->inode->mode))
-            append_element(&serial, child->name, child->inode->object, 1);
-    }
-    gsize files_end = end_list(&serial);
-    for (guint i = 0; i < children->len; i++) {
-        const GpNode *child = children->pdata[i];
-        Sums below;
-        if (!S_ISDIR(child->inode->mode) || !g_utf8_validate(child->name, -1, NULL))
-            continue;
-        if (!write_directory(writer, child, &below, error))
+        else if (S_ISDIR(child->inode->mode) && !write_directory(writer, child, error))
             return FALSE;
-        append_element(&serial, child->name, (const guint8 *) &below, 2);
     }
-    return put_tree(writer, &serial, files_end, sums->contents, error) &&
-           write_metadata(writer, node->inode, sums->metadata, error);
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    Output output = {.writer = writer, .bytes = bytes, .fd = -1};
+    gboolean ok = emit_directory(&output, node, node->inode->object, error);
+    gp_close_fd(&output.fd);
+    node->inode->metadata = ok ? find_metadata(writer, node->inode, error) : NULL;
+    return node->inode->metadata != NULL;
 }
 
 static const GpInode plain_directory = {.mode = S_IFDIR | 0755};
@@ -308,7 +428,6 @@ static gboolean write_side(Writer *writer, Sums *sums, GError **error)
 
 typedef struct {
     const Writer *writer;
-    const GpLayerTree *tree;
     GThread *thread;
     GpHasher *hasher;
     int fd;
@@ -323,45 +442,16 @@ static gboolean take_text(gpointer data, const char *text, gsize length, GError 
     return gp_write_all(sidecar->fd, text, length, error);
 }
 
-/* Do the two files hold the same? */
-static gboolean are_same(int a, int b)
-{
-    g_autofree guint8 *left = g_malloc(COMPARED), *right = g_malloc(COMPARED);
-    struct stat st[2];
-    if (fstat(a, &st[0]) < 0 || fstat(b, &st[1]) < 0 || !S_ISREG(st[1].st_mode) || st[0].st_size != st[1].st_size)
-        return FALSE;
-    for (off_t at = 0; at < st[0].st_size; at += COMPARED) {
-        ssize_t want = (ssize_t) MIN(COMPARED, st[0].st_size - at);
-        if (pread(a, left, (gsize) want, at) != want || pread(b, right, (gsize) want, at) != want ||
-            memcmp(left, right, (gsize) want) != 0)
-            return FALSE;
-    }
-    return TRUE;
-}
-
-/* Moves the finished file to its object's name. Never written in place: gp_object_link() takes a content object that is
- * there for a whole one. One that is there and good stays, since layers' files may be the same inode. */
-static gboolean name_sidecar(Sidecar *sidecar, GError **error)
-{
-    const Writer *writer = sidecar->writer;
-    char path[GP_OBJECT_PATH_SIZE];
-    gp_object_path(sidecar->checksum, path);
-    GP_AUTOFD int there = openat(writer->objects_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (there >= 0 && are_same(sidecar->fd, there))
-        return unlinkat(writer->scratch_fd, SIDECAR_SCRATCH, 0) == 0 || failed("removing", error);
-    return move_object(writer, SIDECAR_SCRATCH, path, error);
-}
-
 static gboolean write_sidecar(Sidecar *sidecar, GError **error)
 {
     GpDigest digest;
     sidecar->fd = create_scratch(sidecar->writer, SIDECAR_SCRATCH, error);
     gp_object_hasher_start(sidecar->hasher, 0, 0, S_IFREG | 0644, NULL, NULL);
-    if (sidecar->fd < 0 || !gp_layer_tree_serialize(sidecar->tree, take_text, sidecar, error))
+    if (sidecar->fd < 0 || !gp_layer_tree_serialize(sidecar->writer->tree, take_text, sidecar, error))
         return FALSE;
     gp_hasher_finish(sidecar->hasher, &digest);
     memcpy(sidecar->checksum, digest.bytes, sizeof sidecar->checksum);
-    return name_sidecar(sidecar, error);
+    return name_scratch(sidecar->writer, SIDECAR_SCRATCH, sidecar->fd, sidecar->checksum, ".file", error);
 }
 
 static gpointer run_sidecar(gpointer data)
@@ -385,19 +475,22 @@ static gboolean finish_sidecar(Sidecar *sidecar, GError **error)
     return FALSE;
 }
 
-static gboolean write_top(Writer *writer, const GpLayerTree *tree, const char *sidecar_name, Sums *sums, GError **error)
+static gboolean write_top(Writer *writer, const char *sidecar_name, Sums *sums, GError **error)
 {
     Sums root, side;
-    Sidecar sidecar = {.writer = writer, .tree = tree, .hasher = gp_hasher_new(GP_DIGEST_SHA256), .fd = -1};
+    Sidecar sidecar = {.writer = writer, .hasher = gp_hasher_new(GP_DIGEST_SHA256), .fd = -1};
     g_auto(Serial) serial;
     serial_init(&serial);
     sidecar.thread = g_thread_try_new("sidecar", run_sidecar, &sidecar, NULL);
-    gboolean ok = write_directory(writer, tree->root, &root, error) && write_side(writer, &side, error);
+    GpInode *top = writer->tree->root->inode;
+    gboolean ok = write_directory(writer, writer->tree->root, error) && write_side(writer, &side, error);
     if (!finish_sidecar(&sidecar, ok ? error : NULL) || !ok)
         return FALSE;
     append_element(&serial, sidecar_name, sidecar.checksum, 1);
     gsize files_end = end_list(&serial);
     append_element(&serial, "objects", (const guint8 *) &side, 2);
+    memcpy(root.contents, top->object, 32);
+    memcpy(root.metadata, top->metadata, 32);
     append_element(&serial, "root", (const guint8 *) &root, 2);
     return put_tree(writer, &serial, files_end, sums->contents, error) &&
            write_metadata(writer, &plain_directory, sums->metadata, error);
@@ -412,16 +505,21 @@ static void set_hex(char out[65], const guint8 checksum[32])
 }
 
 gboolean gp_tree_write(
-    int objects_fd, int scratch_fd, const GpLayerTree *tree, const char *sidecar_name, GpTreeName *name, GError **error)
+    int objects_fd, int scratch_fd, GpLayerTree *tree, const char *sidecar_name, GpTreeName *name, GError **error)
 {
     g_autoptr(GpHasher) hasher = gp_hasher_new(GP_DIGEST_SHA256);
     g_autoptr(GHashTable) metadata =
         g_hash_table_new_full(g_bytes_hash, g_bytes_equal, (GDestroyNotify) g_bytes_unref, g_free);
     g_autoptr(GPtrArray) side = g_ptr_array_new();
-    Writer writer = {
-        .objects_fd = objects_fd, .scratch_fd = scratch_fd, .hasher = hasher, .metadata = metadata, .side = side};
+    Writer writer = {.tree = tree,
+        .objects_fd = objects_fd,
+        .scratch_fd = scratch_fd,
+        .hasher = hasher,
+        .metadata = metadata,
+        .side = side};
     Sums sums;
-    if (!write_top(&writer, tree, sidecar_name, &sums, error))
+    gp_layer_tree_sort(tree); /* before there are two threads that walk through it */
+    if (!write_top(&writer, sidecar_name, &sums, error) || !gp_arena_check(tree->arena, error))
         return FALSE;
     set_hex(name->contents, sums.contents);
     set_hex(name->metadata, sums.metadata);

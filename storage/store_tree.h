@@ -19,5 +19,5 @@ typedef struct {
  * @objects_fd is the repository's "objects", @scratch_fd a directory of ours on the same filesystem, where objects are
  * made before they get their names. The caller keeps others from removing objects meanwhile. Nothing is synced. Errors:
  * SPACE, INTERNAL. */
-gboolean gp_tree_write(int objects_fd, int scratch_fd, const GpLayerTree *tree, const char *sidecar_name,
-    GpTreeName *name, GError **error);
+gboolean gp_tree_write(
+    int objects_fd, int scratch_fd, GpLayerTree *tree, const char *sidecar_name, GpTreeName *name, GError **error);

@@ -16,7 +16,7 @@ static void files_open(Files *files)
     g_autoptr(GError) error = NULL;
     *files = (Files){0};
     layer_open(&files->layer);
-    files->tree = gp_layer_tree_new();
+    files->tree = gp_layer_tree_new(-1);
     g_assert_true(gp_layer_disk_init(&files->disk, files->layer.root_fd, files->tree, &error));
     files->disk.directory_fd = dup(files->layer.root_fd);
     files->finisher = gp_finisher_new(&files->disk, files->layer.objects_fd);

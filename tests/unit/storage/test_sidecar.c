@@ -25,7 +25,7 @@ static gboolean append(gpointer data, const char *text, gsize length, GError **e
     return TRUE;
 }
 
-static char *text_of(const GpLayerTree *tree)
+static char *text_of(GpLayerTree *tree)
 {
     GString *text = g_string_new(NULL);
     g_assert_true(gp_layer_tree_serialize(tree, append, text, NULL));
@@ -40,7 +40,7 @@ static GpLayerTree *parse(const char *text, gssize length, GError **error)
 
 static GpLayerTree *rich_tree(void)
 {
-    GpLayerTree *tree = gp_layer_tree_new();
+    GpLayerTree *tree = gp_layer_tree_new(-1);
     add(tree, "", "d", S_IFDIR | 01777)->opaque = TRUE;
     GpInode *file = add(tree, "d", "f", S_IFREG | 04755);
     file->uid = 1000;
@@ -51,7 +51,7 @@ static GpLayerTree *rich_tree(void)
     gp_xattrs_add(file->xattrs, "user.a=b c", "\0\xff", 2);
     gp_xattrs_add(file->xattrs, "user.empty", "", 0);
     gp_layer_tree_add(tree, tree->root, "hard", file);
-    add(tree, "", "l", S_IFLNK | 0777)->symlink = g_strdup("../a b%\xff");
+    add(tree, "", "l", S_IFLNK | 0777)->symlink = gp_layer_tree_text(tree, "../a b%\xff");
     GpInode *device = add(tree, "", "c", S_IFCHR | 0666);
     device->rdev_major = 1;
     device->rdev_minor = 3;
@@ -106,7 +106,7 @@ static void test_round_trip(void)
 /* Names of every byte that a name can have, in one directory and as each other's parents. */
 static void test_every_byte(void)
 {
-    g_autoptr(GpLayerTree) tree = gp_layer_tree_new();
+    g_autoptr(GpLayerTree) tree = gp_layer_tree_new(-1);
     for (int byte = 1; byte < 256; byte++) {
         char name[] = {(char) byte, 'x', '\0'};
         if (byte == '/')
