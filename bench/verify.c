@@ -59,7 +59,8 @@ static GpSignatureFacts *verify_gpg(char **files, GError **error)
     g_autoptr(GBytes) blob = file(files[0]), keyring = file(files[1]);
     g_autoptr(GPtrArray) keyrings = g_ptr_array_new();
     g_ptr_array_add(keyrings, keyring);
-    return gp_simple_signing_verify(blob, keyrings, error);
+    g_autoptr(GpGpgHome) keys = gp_simple_signing_import(keyrings, error);
+    return keys ? gp_simple_signing_verify(blob, keys, error) : NULL;
 }
 
 static double cpu(void)

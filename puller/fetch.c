@@ -21,6 +21,9 @@
 struct _GpFetch {
     GpWorker *worker;
     int control;
+    gint64 started; /* monotonic microseconds */
+    guint timeout;  /* seconds; 0: none */
+    gboolean ready;
     char **plain_http;
     GpRequestLog *log;
 };
@@ -117,28 +120,31 @@ static gboolean parse_ready(const char *text, gsize length, GError **error)
     return FALSE;
 }
 
-/* The guard of the deadline (puller/cancel.h) is a thread, which must not exist yet: @seconds hold here too. */
-static gboolean receive_ready(int socket, guint seconds, GError **error)
+/* The deadline counts from the worker's start, whether or not the guard (puller/cancel.h) runs already, and whichever
+ * of the two notices first: the guard kills the worker. */
+static gboolean receive_ready(const GpFetch *fetch, GError **error)
 {
-    struct pollfd wait = {.fd = socket, .events = POLLIN};
+    gboolean deadline = fetch->timeout > 0 && fetch->timeout < START_TIMEOUT;
+    gint64 end = fetch->started + (gint64) (deadline ? fetch->timeout : START_TIMEOUT) * G_USEC_PER_SEC;
+    struct pollfd wait = {.fd = fetch->control, .events = POLLIN};
     char text[READY_MAX];
-    gboolean deadline = seconds > 0 && seconds < START_TIMEOUT;
     int ready;
-    while ((ready = poll(&wait, 1, (int) (deadline ? seconds : START_TIMEOUT) * 1000)) < 0 && errno == EINTR)
-        ;
-    ssize_t length = ready > 0 ? recv(socket, text, sizeof text, 0) : -1;
+    do
+        ready = poll(&wait, 1, (int) (MAX(end - g_get_monotonic_time(), 0) / 1000) + 1);
+    while (ready < 0 && errno == EINTR);
+    ssize_t length = ready > 0 ? recv(fetch->control, text, sizeof text, 0) : -1;
     if (length > 0)
         return parse_ready(text, (gsize) length, error);
-    if (ready == 0 && deadline)
+    if (deadline && g_get_monotonic_time() >= end)
         g_set_error(error, GP_ERROR, GP_ERROR_CANCELLED,
-            "the fetch worker was not ready within %u seconds\nA longer time: --timeout SECONDS.", seconds);
+            "the fetch worker was not ready within %u seconds\nA longer time: --timeout SECONDS.", fetch->timeout);
     else
         g_set_error(error, GP_ERROR, GP_ERROR_SANDBOX, "the fetch worker %s",
             ready > 0 ? "died while it was starting" : "did not start in time");
     return FALSE;
 }
 
-GpFetch *gp_fetch_start(const GpFetchConfig *config, GError **error)
+GpFetch *gp_fetch_begin(const GpFetchConfig *config, GError **error)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -150,18 +156,31 @@ GpFetch *gp_fetch_start(const GpFetchConfig *config, GError **error)
     fetch->log = gp_request_log_new();
     fetch->control = pair[0];
     fetch->plain_http = g_strdupv(config->plain_http);
+    fetch->started = g_get_monotonic_time();
+    fetch->timeout = config->timeout;
     fetch->worker = gp_worker_spawn(GP_FETCH_WORKER, NULL, &worker_end, 1, error);
     if (!fetch->worker)
         return NULL;
-    gp_close_fd(&worker_end);
     g_autoptr(json_t) message = make_configuration(config);
-    if (!send_message(fetch->control, message, NULL, 0, error))
-        return NULL;
-    if (config->meanwhile)
-        config->meanwhile();
-    if (!receive_ready(fetch->control, config->timeout, error))
-        return NULL;
-    return g_steal_pointer(&fetch);
+    return send_message(fetch->control, message, NULL, 0, error) ? g_steal_pointer(&fetch) : NULL;
+}
+
+gboolean gp_fetch_ready(GpFetch *fetch, GError **error)
+{
+    fetch->ready = fetch->ready || receive_ready(fetch, error);
+    return fetch->ready;
+}
+
+GpFetch *gp_fetch_start(const GpFetchConfig *config, GError **error)
+{
+    g_autoptr(GpFetch) fetch = gp_fetch_begin(config, error);
+    return fetch && gp_fetch_ready(fetch, error) ? g_steal_pointer(&fetch) : NULL;
+}
+
+void gp_fetch_end(GpFetch *fetch)
+{
+    if (fetch)
+        gp_close_fd(&fetch->control);
 }
 
 void gp_fetch_free(GpFetch *fetch)

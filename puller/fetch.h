@@ -18,12 +18,18 @@ typedef struct {
     char *https_proxy, *http_proxy, *no_proxy; /* see gp_fetch_is_proxy(); NULL: none */
     guint timeout;                             /* seconds for any one request, in total */
     gboolean verbose;                          /* a request log on standard error */
-    void (*meanwhile)(void);                   /* called while the worker gets ready, which takes it 10 ms; NULL */
 } GpFetchConfig;
 
-/* Starts the worker, which confines itself; returns once it has reported that it is confined. Errors: SANDBOX, USAGE.
+/* Starts the worker, which confines itself, and does not wait for it: that takes 10 ms. Errors: SANDBOX. */
+GpFetch *gp_fetch_begin(const GpFetchConfig *config, GError **error);
+/* Waits until the worker has reported that it is confined; to be called by one thread, before anything is asked. Once
+ * TRUE, TRUE at once. Errors: SANDBOX, USAGE (what the worker says of its configuration), CANCELLED (the time was up).
  */
+gboolean gp_fetch_ready(GpFetch *fetch, GError **error);
+/* Both. */
 GpFetch *gp_fetch_start(const GpFetchConfig *config, GError **error);
+/* Nothing will be asked any more: lets the worker go, which takes it a moment. NULL: nothing. */
+void gp_fetch_end(GpFetch *fetch);
 void gp_fetch_free(GpFetch *fetch); /* ends the worker */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpFetch, gp_fetch_free)
 

@@ -8,9 +8,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/limits.h"
-#include "base/sandbox.h"
 #include "puller/cancel.h"
-#include "puller/documents.h"
 #include "puller/locations.h"
 #include "puller/measure.h"
 #include "puller/mount.h"
@@ -46,6 +44,9 @@ void gp_pull_free(GpPull *pull)
     gp_store_free(pull->store);
     gp_source_free(pull->source);
     gp_fetch_free(pull->fetch);
+    gp_verify_material_free(pull->material);
+    if (pull->loader)
+        g_thread_join(pull->loader);
     gp_resources_free(pull->resources);
     g_clear_pointer(&pull->locations, g_ptr_array_unref);
     gp_registries_free(pull->registries);
@@ -78,82 +79,7 @@ const GpDigest *gp_pull_manifest_digest(const GpPull *pull)
     return &pull->subject.manifest;
 }
 
-/* ---- the two sides of the process: the worker has the network, the puller gives it up */
-
-static gboolean separate(GpPull *pull, GError **error)
-{
-    const GpPullOptions *options = pull->options;
-    gboolean left;
-    pull->resources = gp_resources_new(options->cdh_socket, options->resource_endpoint);
-    if (gp_documents_may_need_kbs(options) && !gp_resources_connect(pull->resources, options->verbose, error))
-        return FALSE;
-    if (pull->name->type == GP_SOURCE_DOCKER) {
-        GpFetchConfig config = {.plain_http = options->plain_http,
-            .cert_dir = options->cert_dir,
-            .extra_roots = options->extra_roots,
-            .https_proxy = options->https_proxy,
-            .http_proxy = options->http_proxy,
-            .no_proxy = options->no_proxy,
-            .timeout = options->timeout,
-            .verbose = options->verbose,
-            .meanwhile = options->bundle ? gp_store_prepare : NULL};
-        pull->fetch = gp_fetch_start(&config, error);
-        if (!pull->fetch)
-            return FALSE;
-    }
-    if (!gp_sandbox_leave_network(&left, error))
-        return FALSE;
-    gp_cancel_guard(options->timeout);
-    return TRUE;
-}
-
-/* ---- RESOLVE */
-
-static gboolean look_scope_up(GpPull *pull, GError **error)
-{
-    gboolean docker_rules = pull->name->type == GP_SOURCE_DOCKER || pull->as;
-    g_autofree char *local = docker_rules ? NULL : gp_image_name_scope(pull->name);
-    pull->requirements = gp_policy_lookup(pull->policy, docker_rules ? "docker" : gp_source_type_name(pull->name->type),
-        pull->identity, local, &pull->scope);
-    if (!gp_verify_rejects_outright(pull->requirements))
-        return TRUE;
-    GpVerifyRequest request = {
-        .scope = pull->scope, .requirements = pull->requirements, .policy_digest = pull->policy_digest};
-    return gp_verify_image(&request, &pull->verdict, error);
-}
-
-/* The bundle as it really lies, below one of the roots. */
-static gboolean check_bundle(const GpPull *pull, GError **error)
-{
-    const GpPullOptions *options = pull->options;
-    if (!options->bundle || !options->bundle_roots)
-        return TRUE;
-    char *found = realpath(options->bundle, NULL);
-    g_autofree char *real = g_strdup(found ? found : options->bundle);
-    free(found);
-    for (char **root = options->bundle_roots; *root; root++) {
-        g_autofree char *below = g_str_has_suffix(*root, "/") ? g_strdup(*root) : g_strconcat(*root, "/", NULL);
-        if (g_str_has_prefix(real, below))
-            return TRUE;
-    }
-    g_autofree char *shown = gp_escape(real, -1, 512);
-    g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "bundle %s: not below any of bundle_roots", shown);
-    return FALSE;
-}
-
-/* Where the image is asked for. Whom the policy is asked for and whom signatures must name stays pull->identity. */
-static gboolean find_locations(GpPull *pull, const GpDocuments *documents, GError **error)
-{
-    const GpPullOptions *options = pull->options;
-    if (pull->name->type != GP_SOURCE_DOCKER)
-        return TRUE;
-    pull->registries = gp_documents_registries(documents, error);
-    if (!pull->registries || !gp_registries_check_short_name(pull->registries, options->image, error))
-        return FALSE;
-    pull->locations =
-        gp_locations_for(pull->registries, pull->name->reference, pull->credentials, options->plain_http, error);
-    return pull->locations != NULL;
-}
+/* ---- MANIFEST */
 
 /* The image's next location if it has one and that may do better than the one that failed with @failure. */
 static gboolean try_next_location(GpPull *pull, const GError *failure)
@@ -175,30 +101,6 @@ static void forget_manifest(GpPull *pull)
     g_clear_pointer(&pull->source, gp_source_free);
     pull->subject = (GpVerifySubject){0};
 }
-
-static gboolean resolve(GpPull *pull, GError **error)
-{
-    const GpPullOptions *options = pull->options;
-    if (options->as && pull->name->type == GP_SOURCE_DOCKER) {
-        g_set_error(error, GP_ERROR, GP_ERROR_USAGE, "--as is for local images: a registry's image has its own name");
-        return FALSE;
-    }
-    if (options->as && !(pull->as = gp_reference_parse(options->as, error)))
-        return FALSE;
-    pull->identity = pull->as ? pull->as : pull->name->reference;
-
-    if (!check_bundle(pull, error))
-        return FALSE;
-    g_autoptr(GpDocuments) documents = gp_documents_fetch(options, pull->resources);
-    pull->policy = gp_documents_policy(documents, &pull->policy_digest, error);
-    if (!pull->policy || !look_scope_up(pull, error))
-        return FALSE;
-    pull->lookaside = gp_documents_lookaside(documents, error);
-    return pull->lookaside && gp_documents_credentials(documents, &pull->credentials, error) &&
-           find_locations(pull, documents, error);
-}
-
-/* ---- MANIFEST */
 
 static gboolean open_source(GpPull *pull, GError **error)
 {
@@ -268,6 +170,8 @@ static gboolean get_manifest_here(GpPull *pull, GError **error)
 /* Location by location. */
 static gboolean get_manifest(GpPull *pull, GError **error)
 {
+    if (pull->fetch && !gp_fetch_ready(pull->fetch, error))
+        return FALSE;
     for (;;) {
         g_autoptr(GError) failure = NULL;
         forget_manifest(pull);
@@ -292,7 +196,7 @@ static gboolean verify_here(GpPull *pull, GError **error)
         .lookaside = pull->lookaside,
         .subject = &pull->subject,
         .manifest = pull->manifest,
-        .resources = pull->resources};
+        .material = pull->material};
     return gp_verify_image(&request, &pull->verdict, error);
 }
 
@@ -553,7 +457,7 @@ static GpPullState step(GpPull *pull, GError **error)
 {
     switch (pull->state) {
     case GP_PULL_RESOLVE:
-        return resolve(pull, error) ? GP_PULL_MANIFEST : GP_PULL_FAILED;
+        return gp_pull_resolve(pull, error) ? GP_PULL_MANIFEST : GP_PULL_FAILED;
     case GP_PULL_MANIFEST:
         return get_manifest(pull, error) ? GP_PULL_VERIFY : GP_PULL_FAILED;
     case GP_PULL_VERIFY:
@@ -593,7 +497,7 @@ gboolean gp_pull_prepare(GpPull *pull, GError **error)
     g_autoptr(GError) failure = NULL;
     pull->entered = g_get_monotonic_time();
     pull->name = gp_image_name_parse(pull->options->image, &failure);
-    if (pull->name && separate(pull, &failure))
+    if (pull->name && gp_pull_separate(pull, &failure))
         return TRUE;
     enter_state(pull, GP_PULL_FAILED);
     return fail(pull, g_steal_pointer(&failure), error);

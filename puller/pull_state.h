@@ -1,4 +1,4 @@
-/* The inside of a GpPull. Included by puller/pull.c and puller/pull_report.c only. */
+/* The inside of a GpPull. Included by puller/pull.c, puller/pull_resolve.c and puller/pull_report.c only. */
 #pragma once
 
 #include "policy/credentials.h"
@@ -31,6 +31,8 @@ struct _GpPull {
     char *policy_digest;
     const char *scope;
     GPtrArray *requirements;
+    GpVerifyMaterial *material; /* NULL until the requirements are known */
+    GThread *loader;            /* loads what the store needs; NULL: not started */
     GpCredentials *credentials;
     GpLookaside *lookaside;
 
@@ -54,3 +56,8 @@ struct _GpPull {
     char *measurement; /* what came of it; NULL: not yet */
     char *receipt;     /* its file */
 };
+
+/* The worker has the network, the puller gives it up: see gp_pull_prepare(). */
+gboolean gp_pull_separate(GpPull *pull, GError **error);
+/* RESOLVE. Errors: POLICY, KEY, INVALID, USAGE, LIMIT. */
+gboolean gp_pull_resolve(GpPull *pull, GError **error);

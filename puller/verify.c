@@ -1,8 +1,6 @@
 #include "puller/verify.h"
 
 #include "base/error.h"
-#include "base/limits.h"
-#include "puller/resource.h"
 #include "puller/verify_distinct.h"
 #include "puller/verify_evaluator.h"
 
@@ -10,7 +8,6 @@
 typedef struct {
     const GpVerifyRequest *request;
     GpSignatureSearch *search;
-    GpPolicySources *sources;
 } Evaluation;
 
 gboolean gp_verify_rejects_outright(GPtrArray *requirements)
@@ -43,52 +40,6 @@ static GpSignatureSearch *start_search(const GpVerifyRequest *request, GpDigest 
     for (guint i = 0; i < request->requirements->len; i++)
         note_wants(request->requirements->pdata[i], &search);
     return gp_signature_search_start(&search);
-}
-
-/* One thing that the policy names by location, and the first place that names it. */
-typedef struct {
-    const char *location, *place;
-} SourceName;
-
-static void name_source(const GpRequirement *requirement, const GpKeySource *source, gpointer data)
-{
-    GArray *names = data;
-    SourceName name = {source->location, requirement->path};
-    for (guint i = 0; i < names->len; i++)
-        if (g_strcmp0(g_array_index(names, SourceName, i).location, name.location) == 0)
-            return;
-    if (name.location)
-        g_array_append_val(names, name);
-}
-
-/* All keys of the scope at the same time: each may be a question to a remote KBS. */
-static gboolean fetch_sources(Evaluation *evaluation, GError **error)
-{
-    g_autoptr(GArray) names = g_array_new(FALSE, FALSE, sizeof(SourceName));
-    for (guint i = 0; i < evaluation->request->requirements->len; i++)
-        gp_requirement_visit_sources(evaluation->request->requirements->pdata[i], name_source, names);
-    g_autofree GpResourceRequest *wanted = g_new0(GpResourceRequest, names->len);
-    for (guint i = 0; i < names->len; i++)
-        wanted[i] = (GpResourceRequest){
-            .location = g_array_index(names, SourceName, i).location, .max = GP_LIMIT_KEY, .what = "key"};
-    gp_resources_fetch(evaluation->request->resources, wanted, names->len);
-    gboolean ok = TRUE;
-    for (guint i = 0; i < names->len; i++) {
-        GpResourceRequest *got = &wanted[i];
-        const char *place = g_array_index(names, SourceName, i).place;
-        if (got->bytes)
-            g_hash_table_insert(evaluation->sources, (gpointer) (guintptr) got->location, g_steal_pointer(&got->bytes));
-        else if (ok)
-            g_propagate_prefixed_error(error, g_steal_pointer(&got->error), "%s: ", place);
-        ok = ok && g_hash_table_contains(evaluation->sources, got->location);
-        gp_resource_request_clear(got);
-    }
-    return ok;
-}
-
-GBytes *gp_policy_source_bytes(GpPolicySources *sources, const GpKeySource *source)
-{
-    return source->data ? source->data : g_hash_table_lookup(sources, source->location);
 }
 
 /* ---- what the facts must say, whatever established them */
@@ -196,7 +147,7 @@ static char *summarize(const GpVerdictRequirement *judged)
     return g_string_free(text, FALSE);
 }
 
-static const GpEvaluator *evaluator_for(const GpRequirement *requirement)
+const GpEvaluator *gp_evaluator_for(const GpRequirement *requirement)
 {
     return requirement->type == GP_REQUIREMENT_SIGNED_BY ? &gp_evaluator_simple : &gp_evaluator_sigstore;
 }
@@ -206,7 +157,7 @@ static const GpEvaluator *evaluator_for(const GpRequirement *requirement)
 static gboolean try_place(Evaluation *evaluation, const GpRequirement *requirement, gpointer material,
     GpSignaturePlace place, gboolean want_all, GpVerdictRequirement *judged, GPtrArray *signers, GError **error)
 {
-    const GpEvaluator *evaluator = evaluator_for(requirement);
+    const GpEvaluator *evaluator = gp_evaluator_for(requirement);
     GPtrArray *candidates = gp_signature_search_take(evaluation->search, place, error);
     for (guint i = 0; candidates && i < candidates->len && (want_all || signers->len == 0); i++) {
         const GpCandidate *candidate = candidates->pdata[i];
@@ -229,7 +180,7 @@ static gboolean try_place(Evaluation *evaluation, const GpRequirement *requireme
 static gboolean try_candidates(Evaluation *evaluation, const GpRequirement *requirement, gpointer material,
     gboolean want_all, GpVerdictRequirement *judged, GPtrArray *signers, GError **error)
 {
-    gboolean attached = evaluator_for(requirement)->attached;
+    gboolean attached = gp_evaluator_for(requirement)->attached;
     GpSignaturePlace first = attached ? GP_PLACE_TAG : GP_PLACE_SIMPLE, last = attached ? GP_PLACE_BUNDLES : first;
     g_autoptr(GError) problem = NULL;
     for (GpSignaturePlace place = first; place <= last && (want_all || signers->len == 0); place++) {
@@ -247,13 +198,9 @@ static gboolean try_candidates(Evaluation *evaluation, const GpRequirement *requ
 static gboolean evaluate_signed(Evaluation *evaluation, const GpRequirement *requirement, gboolean want_all,
     GpVerdictRequirement *judged, GPtrArray *signers, GError **error)
 {
-    const GpEvaluator *evaluator = evaluator_for(requirement);
-    gpointer material = evaluator->prepare(requirement, evaluation->sources, error);
-    if (!material)
-        return FALSE;
-    gboolean ended = try_candidates(evaluation, requirement, material, want_all, judged, signers, error);
-    evaluator->release(material);
-    if (!ended)
+    const GpEvaluator *evaluator = gp_evaluator_for(requirement);
+    gpointer material = gp_verify_material_of(evaluation->request->material, requirement, error);
+    if (!material || !try_candidates(evaluation, requirement, material, want_all, judged, signers, error))
         return FALSE;
     if (signers->len > 0) {
         const GpVerdictAttempt *last = judged->attempts->pdata[judged->attempts->len - 1];
@@ -409,18 +356,16 @@ gboolean gp_verify_image(const GpVerifyRequest *request, GpVerdict **verdict, GE
 {
     Evaluation evaluation = {.request = request};
     g_autoptr(GpVerdict) result = gp_verdict_new(request->scope, request->policy_digest);
-    evaluation.sources = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) g_bytes_unref);
     GpDigest digests[2];
     gboolean ended = TRUE;
     if (!gp_verify_rejects_outright(request->requirements)) {
         ended = check_supported(request->requirements, error);
         evaluation.search = ended ? start_search(request, digests) : NULL;
-        ended = ended && fetch_sources(&evaluation, error);
+        ended = ended && gp_verify_material_wait(request->material, error);
     }
     for (guint i = 0; i < request->requirements->len && ended; i++)
         ended = evaluate(&evaluation, request->requirements->pdata[i], result, error);
     gp_signature_search_free(evaluation.search);
-    g_hash_table_unref(evaluation.sources);
     if (!ended)
         return FALSE;
 

@@ -8,8 +8,8 @@
 #include "policy/policy.h"
 #include "policy/verdict.h"
 #include "puller/manifest.h"
-#include "puller/resource.h"
 #include "puller/source.h"
+#include "puller/verify_material.h"
 
 /* The documents that a signature may cover: the manifest that will run, and the index from exactly whose bytes it was
  * chosen. A signature of the index admits the instance; a signature of some other instance admits nothing. */
@@ -28,7 +28,7 @@ typedef struct {
     const GpLookaside *lookaside;
     const GpVerifySubject *subject;
     const GpManifest *manifest; /* what subject->manifest is the digest of */
-    GpResources *resources;     /* where keys that the policy names by URI come from; NULL: files only */
+    GpVerifyMaterial *material; /* of the requirements; NULL only if one of them rejects outright */
 } GpVerifyRequest;
 
 /* Evaluates every requirement. *@verdict is set whenever the evaluation came to an end, accepted or not; the caller's.

@@ -17,7 +17,8 @@ typedef struct {
     gboolean attached; /* looked for in cosign's tag, then among the referrers; else in GP_PLACE_SIMPLE */
     gboolean (*reads)(const GpRequirement *requirement, const GpFoundSignature *found);
 
-    /* What the requirement names, parsed once: keys, certificates, a trusted root. Errors: KEY, with the place. */
+    /* What the requirement names, parsed once: keys, certificates, a trusted root. Called by another thread than
+     * verify, which comes later. Errors: KEY, with the place. */
     gpointer (*prepare)(const GpRequirement *requirement, GpPolicySources *sources, GError **error);
     void (*release)(gpointer material);
 
@@ -29,6 +30,9 @@ typedef struct {
 
 extern const GpEvaluator gp_evaluator_simple;   /* signedBy: puller/verify_simple.c */
 extern const GpEvaluator gp_evaluator_sigstore; /* sigstoreSigned, guest-pull/keyless: puller/verify_sigstore.c */
+
+/* Who evaluates @requirement, which is signedBy, sigstoreSigned or guest-pull/keyless. */
+const GpEvaluator *gp_evaluator_for(const GpRequirement *requirement);
 
 /* TRUE if @identity (NULL: none) is one of those whom @requirement's "signers" name. An evaluator may ask earlier, for
  * a better reason; the frame asks in any case. */

@@ -7,23 +7,38 @@ static gboolean reads(const GpRequirement *requirement, const GpFoundSignature *
     return found->type == GP_FOUND_SIMPLE;
 }
 
+/* Keys that cannot be used matter only if there is a signature to verify with them. */
+typedef struct {
+    GpGpgHome *home; /* NULL: see error */
+    GError *error;
+} Keys;
+
 static gpointer prepare(const GpRequirement *requirement, GpPolicySources *sources, GError **error)
 {
-    GPtrArray *keyrings = g_ptr_array_new_with_free_func((GDestroyNotify) g_bytes_unref);
+    g_autoptr(GPtrArray) keyrings = g_ptr_array_new();
     for (guint i = 0; i < requirement->keys->len; i++)
-        g_ptr_array_add(keyrings, g_bytes_ref(gp_policy_source_bytes(sources, requirement->keys->pdata[i])));
-    return keyrings;
+        g_ptr_array_add(keyrings, gp_policy_source_bytes(sources, requirement->keys->pdata[i]));
+    Keys *keys = g_new0(Keys, 1);
+    keys->home = gp_simple_signing_import(keyrings, &keys->error);
+    return keys;
 }
 
 static void release(gpointer material)
 {
-    g_ptr_array_unref(material);
+    Keys *keys = material;
+    gp_gpg_home_free(keys->home);
+    g_clear_error(&keys->error);
+    g_free(keys);
 }
 
 static GpSignatureFacts *verify(
     const GpRequirement *requirement, gpointer material, const GpCandidate *candidate, GError **error)
 {
-    return gp_simple_signing_verify(candidate->found->blob, material, error);
+    const Keys *keys = material;
+    if (keys->home)
+        return gp_simple_signing_verify(candidate->found->blob, keys->home, error);
+    g_propagate_error(error, g_error_copy(keys->error));
+    return NULL;
 }
 
 const GpEvaluator gp_evaluator_simple = {.what = "simple-signing signature",

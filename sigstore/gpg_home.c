@@ -34,12 +34,14 @@ struct _GpGpgHome {
     char *path;
     int claim; /* descriptor of the directory, locked as long as somebody lives who uses it */
     gpgme_ctx_t ctx;
-    GHashTable *accepted; /* fingerprints */
+    GHashTable *accepted; /* fingerprints of primary keys */
+    GPtrArray *keys;      /* gpgme_key_t: all of the keyring, once listed */
     GThread *watchdog;
-    gint64 deadline; /* of g_get_monotonic_time() */
+    guint seconds; /* for each operation */
     GMutex lock;
     GCond changed;
-    gboolean done;    /* under lock */
+    gint64 deadline;  /* under lock; of g_get_monotonic_time(); 0: nothing is under way */
+    gboolean done;    /* under lock: no operation will follow */
     gboolean expired; /* under lock */
 };
 
@@ -89,21 +91,31 @@ static guint kill_processes(const char *path)
     return found;
 }
 
+static gboolean is_late(const GpGpgHome *home)
+{
+    return home->deadline > 0 && g_get_monotonic_time() >= home->deadline;
+}
+
 /* Ends the work in the home when its time is up. Killing is what makes gpgme return at once; cancelling covers a
  * program that is just being started, and it alone would leave a busy gpg behind (CVE-2022-3219). */
 static gpointer watch(gpointer data)
 {
     GpGpgHome *home = data;
     g_mutex_lock(&home->lock);
-    while (!home->done && g_cond_wait_until(&home->changed, &home->lock, home->deadline))
-        continue;
-    home->expired = !home->done;
     while (!home->done) {
+        if (!is_late(home)) {
+            if (home->deadline > 0)
+                g_cond_wait_until(&home->changed, &home->lock, home->deadline);
+            else
+                g_cond_wait(&home->changed, &home->lock);
+            continue;
+        }
+        home->expired = TRUE;
         g_mutex_unlock(&home->lock);
         gpgme_cancel_async(home->ctx);
         kill_processes(home->path);
         g_mutex_lock(&home->lock);
-        if (!home->done)
+        if (!home->done && home->deadline > 0)
             g_cond_wait_until(&home->changed, &home->lock, g_get_monotonic_time() + 50 * G_TIME_SPAN_MILLISECOND);
     }
     g_mutex_unlock(&home->lock);
@@ -195,8 +207,9 @@ GpGpgHome *gp_gpg_home_new(const char *program, guint seconds, GError **error)
     home->claim = -1;
     g_mutex_init(&home->lock);
     g_cond_init(&home->changed);
-    home->deadline = g_get_monotonic_time() + seconds * G_TIME_SPAN_SECOND;
+    home->seconds = seconds;
     home->accepted = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    home->keys = g_ptr_array_new_with_free_func((GDestroyNotify) gpgme_key_unref);
     home->parent = g_strdup(parent_directory());
     if (access("/proc/self/cmdline", R_OK) != 0) {
         gp_set_errno(error, errno, "cannot read /proc, without which a runaway GnuPG could not be found");
@@ -208,10 +221,24 @@ GpGpgHome *gp_gpg_home_new(const char *program, guint seconds, GError **error)
     return g_steal_pointer(&home);
 }
 
+static void set_deadline(GpGpgHome *home, gint64 deadline)
+{
+    g_mutex_lock(&home->lock);
+    home->deadline = deadline;
+    g_cond_signal(&home->changed);
+    g_mutex_unlock(&home->lock);
+}
+
+void gp_gpg_home_begin(GpGpgHome *home)
+{
+    set_deadline(home, g_get_monotonic_time() + home->seconds * G_TIME_SPAN_SECOND);
+}
+
 gboolean gp_gpg_home_in_time(GpGpgHome *home, GError **error)
 {
     g_mutex_lock(&home->lock);
     gboolean expired = home->expired;
+    home->deadline = 0;
     g_mutex_unlock(&home->lock);
     if (expired)
         g_set_error(error, GP_ERROR, GP_ERROR_LIMIT,
@@ -266,6 +293,7 @@ gboolean gp_gpg_home_import(GpGpgHome *home, GBytes *keyring, const char *what, 
         return refuse_keyring(error, what, "is empty");
     gpgme_data_t input = NULL;
     gpgme_error_t err = gpgme_data_new_from_mem(&input, data, size, 0);
+    gp_gpg_home_begin(home);
     if (!err)
         err = gpgme_op_import(home->ctx, input);
     gpgme_data_release(input);
@@ -273,9 +301,42 @@ gboolean gp_gpg_home_import(GpGpgHome *home, GBytes *keyring, const char *what, 
     return gp_gpg_home_in_time(home, error) && accept_imported(home, err, what, error);
 }
 
-gboolean gp_gpg_home_has_key(const GpGpgHome *home, const char *fingerprint)
+gboolean gp_gpg_home_list_keys(GpGpgHome *home, GError **error)
 {
-    return g_hash_table_contains(home->accepted, fingerprint);
+    gp_gpg_home_begin(home);
+    gpgme_error_t err = gpgme_op_keylist_start(home->ctx, NULL, 0);
+    gpgme_key_t key;
+    while (!err && !(err = gpgme_op_keylist_next(home->ctx, &key)))
+        g_ptr_array_add(home->keys, key);
+    gp_gpg_home_ends_without_memory(err);
+    if (!gp_gpg_home_in_time(home, error))
+        return FALSE;
+    if (gpgme_err_code(err) == GPG_ERR_EOF)
+        return TRUE;
+    g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "GnuPG cannot list the keys: %s", gpgme_strerror(err));
+    return FALSE;
+}
+
+static gboolean has_subkey(gpgme_key_t key, const char *fingerprint)
+{
+    for (gpgme_subkey_t subkey = key->subkeys; subkey; subkey = subkey->next)
+        if (g_strcmp0(subkey->fpr, fingerprint) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+gpgme_key_t gp_gpg_home_key_of(const GpGpgHome *home, const char *fingerprint)
+{
+    gpgme_key_t found = NULL;
+    for (guint i = 0; i < home->keys->len; i++) {
+        gpgme_key_t key = home->keys->pdata[i];
+        if (!has_subkey(key, fingerprint))
+            continue;
+        if (found)
+            return NULL;
+        found = key;
+    }
+    return found && found->fpr && g_hash_table_contains(home->accepted, found->fpr) ? found : NULL;
 }
 
 gpgme_ctx_t gp_gpg_home_context(GpGpgHome *home)
@@ -311,6 +372,7 @@ void gp_gpg_home_free(GpGpgHome *home)
         remove_directory(home);
     }
     gp_close_fd(&home->claim);
+    g_clear_pointer(&home->keys, g_ptr_array_unref);
     g_clear_pointer(&home->accepted, g_hash_table_unref);
     g_mutex_clear(&home->lock);
     g_cond_clear(&home->changed);

@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "base/limits.h"
-#include "sigstore/gpg_home.h"
 #include "sigstore/openpgp_message.h"
 #include "sigstore/payload.h"
 
@@ -56,6 +55,7 @@ static gpgme_verify_result_t run_verify(GpGpgHome *home, GBytes *message, GByteA
     gpgme_error_t err = gpgme_data_new_from_mem(&input, g_bytes_get_data(message, NULL), g_bytes_get_size(message), 0);
     if (!err)
         err = gpgme_data_new_from_cbs(&output, &callbacks, text);
+    gp_gpg_home_begin(home);
     if (!err)
         err = gpgme_op_verify(ctx, input, NULL, output);
     gpgme_data_release(input);
@@ -137,23 +137,6 @@ static gboolean check_key(gpgme_key_t key, const char *signing_fingerprint, GErr
     return TRUE;
 }
 
-/* The primary key of the (sub)key @fingerprint, if it was imported and is in order; owned by the caller. */
-static char *primary_of(GpGpgHome *home, const char *fingerprint, GError **error)
-{
-    gpgme_key_t key = NULL;
-    gpgme_error_t err = gpgme_get_key(gp_gpg_home_context(home), fingerprint, &key, 0);
-    char *primary = NULL;
-    if (gp_gpg_home_in_time(home, error)) {
-        if (err || !key->fpr || !gp_gpg_home_has_key(home, key->fpr))
-            refuse(error, "unknown-key", "key %s is not among the accepted ones", fingerprint);
-        else if (check_key(key, fingerprint, error))
-            primary = g_strdup(key->fpr);
-    }
-    if (key)
-        gpgme_key_unref(key);
-    return primary;
-}
-
 /* The signer of @message, and the signed bytes in @text. */
 static char *verify(GpGpgHome *home, GBytes *message, GByteArray *text, GError **error)
 {
@@ -169,25 +152,27 @@ static char *verify(GpGpgHome *home, GBytes *message, GByteArray *text, GError *
         return NULL;
     if (!signature->fpr)
         return refuse(error, "unknown-key", "GnuPG does not say which key signed"), NULL;
-    /* The next operation frees the result. */
-    g_autofree char *fingerprint = g_strdup(signature->fpr);
-    g_autofree char *primary = primary_of(home, fingerprint, error);
-    return primary ? g_strdup_printf("GPG key %s", primary) : NULL;
+    gpgme_key_t key = gp_gpg_home_key_of(home, signature->fpr);
+    if (!key)
+        return refuse(error, "unknown-key", "key %s is not among the accepted ones", signature->fpr), NULL;
+    return check_key(key, signature->fpr, error) ? g_strdup_printf("GPG key %s", key->fpr) : NULL;
 }
 
-GpSignatureFacts *gp_simple_signing_verify(GBytes *blob, GPtrArray *keyrings, GError **error)
+GpGpgHome *gp_simple_signing_import(GPtrArray *keyrings, GError **error)
+{
+    g_autoptr(GpGpgHome) home = gp_gpg_home_new(NULL, GP_LIMIT_GPG_TIMEOUT, error);
+    if (!home || !import_keys(home, keyrings, error) || !gp_gpg_home_list_keys(home, error))
+        return NULL;
+    return g_steal_pointer(&home);
+}
+
+GpSignatureFacts *gp_simple_signing_verify(GBytes *blob, GpGpgHome *keys, GError **error)
 {
     g_autoptr(GBytes) message = gp_openpgp_message_check(blob, error);
     if (!message)
         return NULL;
     g_autoptr(GByteArray) text = g_byte_array_new();
-    g_autofree char *signer = NULL;
-    {
-        g_autoptr(GpGpgHome) home = gp_gpg_home_new(NULL, GP_LIMIT_GPG_TIMEOUT, error);
-        if (!home || !import_keys(home, keyrings, error))
-            return NULL;
-        signer = verify(home, message, text, error);
-    }
+    g_autofree char *signer = verify(keys, message, text, error);
     if (!signer)
         return NULL;
     g_autoptr(GBytes) payload = g_byte_array_free_to_bytes(g_steal_pointer(&text));

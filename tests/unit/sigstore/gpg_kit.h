@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "sigstore/simple_signing.h"
 
 static char *kit_dir;  /* everything is below it */
 static char *kit_home; /* GnuPG home of the signers */
@@ -91,6 +92,13 @@ static inline void kit_assert_clean(void)
 {
     g_assert_cmpuint(kit_entries(kit_tmp), ==, 0);
     g_assert_cmpuint(kit_processes(kit_tmp, 0), ==, 0);
+}
+
+/* One signature, with keys that are imported for it alone. */
+static inline GpSignatureFacts *kit_verify(GBytes *blob, GPtrArray *keyrings, GError **error)
+{
+    g_autoptr(GpGpgHome) keys = gp_simple_signing_import(keyrings, error);
+    return keys ? gp_simple_signing_verify(blob, keys, error) : NULL;
 }
 
 static inline int kit_main(int argc, char **argv, void (*set_up)(void), void (*add_tests)(void))

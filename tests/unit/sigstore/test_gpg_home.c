@@ -113,7 +113,7 @@ static void test_private(void)
         GStatBuf st;
         g_assert_cmpint(g_stat(path, &st), ==, 0);
         g_assert_cmpuint(st.st_mode & 07777, ==, 0700);
-        g_assert_false(gp_gpg_home_has_key(home, "0000000000000000000000000000000000000000"));
+        g_assert_null(gp_gpg_home_key_of(home, "0000000000000000000000000000000000000000"));
     }
     kit_assert_clean();
 }

@@ -41,7 +41,7 @@ static GpSignatureFacts *verify_with(GBytes *blob, GError **error, guint n_keys,
     g_autoptr(GPtrArray) keyrings = g_ptr_array_new();
     for (guint i = 0; i < n_keys; i++)
         g_ptr_array_add(keyrings, keys[i]);
-    GpSignatureFacts *facts = gp_simple_signing_verify(blob, keyrings, error);
+    GpSignatureFacts *facts = kit_verify(blob, keyrings, error);
     kit_assert_clean();
     return facts;
 }
@@ -369,7 +369,7 @@ static gpointer verify_in_thread(gpointer data)
     g_ptr_array_add(keyrings, alice);
     for (guint i = 0; i < 4; i++) {
         g_autoptr(GError) error = NULL;
-        g_autoptr(GpSignatureFacts) facts = gp_simple_signing_verify(blob, keyrings, &error);
+        g_autoptr(GpSignatureFacts) facts = kit_verify(blob, keyrings, &error);
         g_assert_no_error(error);
     }
     return NULL;

@@ -72,7 +72,7 @@ static void test_gpg(gconstpointer data)
     g_autoptr(GPtrArray) keys = g_ptr_array_new();
     g_ptr_array_add(keys, key);
     g_autoptr(GError) error = NULL;
-    g_autoptr(GpSignatureFacts) facts = gp_simple_signing_verify(blob, keys, &error);
+    g_autoptr(GpSignatureFacts) facts = kit_verify(blob, keys, &error);
     kit_assert_clean();
     if (!g_str_has_prefix(row->expected, "GPG key ")) {
         g_assert_null(facts);
@@ -101,7 +101,7 @@ static void test_corrupt_without_newline(void)
     g_autoptr(GPtrArray) keys = g_ptr_array_new();
     g_ptr_array_add(keys, key);
     g_autoptr(GError) error = NULL;
-    g_assert_null(gp_simple_signing_verify(shorter, keys, &error));
+    g_assert_null(kit_verify(shorter, keys, &error));
     g_assert_error(error, GP_ERROR, GP_ERROR_SIGNATURE);
     g_assert_true(g_str_has_prefix(error->message, "bad-signature: "));
 }
