@@ -16,7 +16,7 @@
 #include "storage/layer_writer.h"
 
 #define PIPE_SIZE (1024 * 1024)
-#define CHUNK (256 * 1024)
+#define CHUNK (128 * 1024)
 
 static const char *const compression_names[] = {
     [GP_COMPRESSION_NONE] = "none", [GP_COMPRESSION_GZIP] = "gzip", [GP_COMPRESSION_ZSTD] = "zstd"};

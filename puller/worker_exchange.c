@@ -9,7 +9,7 @@
 #define LOW_SPEED_BYTES 1024
 #define LOW_SPEED_SECONDS 30
 #define HURRY_SECONDS 10
-#define BUFFER_SIZE (256 * 1024)
+#define BUFFER_SIZE (128 * 1024)
 #define MAX_FIELDS_KEPT 16
 
 static void answer_clear(GpAnswer *answer)

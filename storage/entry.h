@@ -21,8 +21,8 @@ typedef enum {
 /* The memory that the worker may share with the puller: it unpacks into the slots one after the other and tells by
  * SHARED frames which bytes are whose content; a slot is filled again when all frames about it were taken. Behind the
  * slots lies a page with GpSharedCount. */
-#define GP_SHARED_SLOT (256 * 1024)
-#define GP_SHARED_SLOTS 3
+#define GP_SHARED_SLOT (128 * 1024)
+#define GP_SHARED_SLOTS 4
 #define GP_SHARED_SIZE (GP_SHARED_SLOT * GP_SHARED_SLOTS)
 #define GP_SHARED_COUNT_SIZE 4096
 

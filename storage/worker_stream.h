@@ -6,6 +6,7 @@
 #include <glib.h>
 
 #include "base/digest.h"
+#include "storage/entry.h"
 
 typedef struct _GpUnpackStream GpUnpackStream;
 
@@ -23,8 +24,9 @@ GpUnpackStream *gp_unpack_stream_new(int fd, GpCompression compression);
 void gp_unpack_stream_free(GpUnpackStream *stream);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpUnpackStream, gp_unpack_stream_free)
 
-/* The largest piece that gp_unpack_stream_next() gives out. */
-#define GP_UNPACK_PIECE (256 * 1024 - 8)
+/* The largest piece that gp_unpack_stream_next() gives out: what fits into a slot of the shared memory, and with its
+ * offset into a DATA frame. */
+#define GP_UNPACK_PIECE (GP_SHARED_SLOT - 8)
 
 /* The next piece is written to @buffer, GP_UNPACK_PIECE bytes that stay the caller's, not to the stream's own. */
 void gp_unpack_stream_into(GpUnpackStream *stream, guint8 *buffer);
