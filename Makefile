@@ -48,11 +48,11 @@ LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(if $(SANITIZ
 , := ,
 
 PKGS_BASE := glib-2.0 jansson libcrypto libseccomp
-PKGS_PULL := $(PKGS_BASE) gio-2.0 gpgme yaml-0.1
+PKGS_PULL := $(PKGS_BASE) zlib gpgme yaml-0.1
 PKGS_FETCH := $(PKGS_BASE) libssl libcurl
 PKGS_UNPACK := $(PKGS_BASE) libarchive libzstd libisal
 PKGS_VOLUME := $(PKGS_BASE) libcryptsetup
-# libostree is loaded when a store is opened (storage/libostree.h).
+# libostree, and GIO with it, is loaded when a store needs it (storage/libostree.h).
 PKGS_ALL := $(sort ostree-1 $(PKGS_PULL) $(PKGS_FETCH) $(PKGS_UNPACK) $(PKGS_VOLUME))
 # What a clean machine lacks before "make deps" must not be a noisy error of every other target.
 pkg-cflags = $(shell pkg-config --cflags $(1) 2>/dev/null | sed 's/-I/-isystem /g')

@@ -1,8 +1,10 @@
-/* Apart from error.c: only who has libostree's or GIO's errors to translate is linked with GIO; the workers are not. */
+/* libostree's errors are GIO's, which is loaded with it alone: nothing here is linked with GIO. */
 #include <errno.h>
 #include <gio/gio.h>
 
 #include "base/error.h"
+
+#define GIO_ERROR g_quark_from_static_string("g-io-error-quark") /* gio/gioerror.h: g_io_error_quark() */
 
 /* The errno of a disk's error that @message tells; 0. GIO has no codes of its own for them, nor for ENOMEM. */
 static int disk_error(const char *message)
@@ -30,12 +32,11 @@ void gp_propagate_foreign(GError **error, GError **foreign, GpErrorCode otherwis
 
     g_autoptr(GError) cause = g_steal_pointer(foreign);
     GpErrorCode code = otherwise;
-    if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_NO_SPACE) ||
-        (cause && strstr(cause->message, g_strerror(ENOMEM))))
+    if (g_error_matches(cause, GIO_ERROR, G_IO_ERROR_NO_SPACE) || (cause && strstr(cause->message, g_strerror(ENOMEM))))
         code = GP_ERROR_SPACE;
-    else if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+    else if (g_error_matches(cause, GIO_ERROR, G_IO_ERROR_CANCELLED))
         code = GP_ERROR_CANCELLED;
-    else if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
+    else if (g_error_matches(cause, GIO_ERROR, G_IO_ERROR_NOT_FOUND))
         code = GP_ERROR_NOT_FOUND;
     else if (cause && disk_error(cause->message))
         code = GP_ERROR_DIGEST;

@@ -497,12 +497,35 @@ static gint bigger_first(gconstpointer a, gconstpointer b, gpointer unused)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
+/* What is to do for the layer takes less time than a thread for it: there it is, and no key is to be asked for. */
+static gboolean is_at_hand(const Batch *batch, const GpLayerJob *job)
+{
+    const GpDescriptor *layer = job->descriptor;
+    return !gp_layer_is_encrypted(layer) && gp_store_has_layer(batch->store, &layer->digest) &&
+           gp_store_is_verified(batch->store, &layer->digest);
+}
+
+static void run_in_threads(Batch *batch, GPtrArray *jobs, guint threads)
+{
+    GpStoreGiver *giver = gp_store_giver_start(batch->store);
+    if (!gp_parallel_run(run_job, jobs, batch, CLAMP(threads, 1, GP_LIMIT_PARALLEL), bigger_first, &batch->error))
+        g_prefix_error(&batch->error, "layers: ");
+    gp_store_giver_free(giver);
+}
+
 gboolean gp_layers_pull(GpSource *source, GpStore *store, GPtrArray *jobs, const GpLayersHow *how, GError **error)
 {
     Batch batch = {.source = source, .store = store, .providers = how->providers, .limits = how->limits};
+    g_autoptr(GPtrArray) others = g_ptr_array_new();
     g_mutex_init(&batch.lock);
-    if (!gp_parallel_run(run_job, jobs, &batch, CLAMP(how->parallel, 1, GP_LIMIT_PARALLEL), bigger_first, &batch.error))
-        g_prefix_error(&batch.error, "layers: ");
+    for (guint i = 0; i < jobs->len; i++) {
+        if (is_at_hand(&batch, jobs->pdata[i]))
+            run_job(jobs->pdata[i], &batch);
+        else
+            g_ptr_array_add(others, jobs->pdata[i]);
+    }
+    if (others->len > 0)
+        run_in_threads(&batch, others, how->parallel);
     g_mutex_clear(&batch.lock);
     if (!batch.error)
         return TRUE;

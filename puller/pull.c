@@ -235,10 +235,14 @@ static gboolean check_platform(GpPull *pull, GError **error)
     return FALSE;
 }
 
+/* From the store, if this very image is there: that it has the right digest is all that counts. */
 static gboolean get_config(GpPull *pull, GError **error)
 {
     const GpDescriptor *descriptor = pull->manifest->config;
-    pull->config_bytes = gp_source_blob(pull->source, &descriptor->digest, descriptor->size, GP_LIMIT_CONFIG, error);
+    pull->config_bytes = gp_store_config_at(pull->options->store, &pull->subject.manifest, &descriptor->digest);
+    if (!pull->config_bytes)
+        pull->config_bytes =
+            gp_source_blob(pull->source, &descriptor->digest, descriptor->size, GP_LIMIT_CONFIG, error);
     if (!pull->config_bytes) {
         g_prefix_error(error, "image configuration: ");
         return FALSE;
@@ -332,11 +336,10 @@ static gboolean get_layers(GpPull *pull, GError **error)
     g_autoptr(GError) failure = NULL;
     const GpLayersHow how = {
         .providers = pull->providers, .limits = &options->limits, .parallel = options->max_parallel};
-    GpStoreGiver *giver = gp_store_giver_start(pull->store);
-    gboolean ok = gp_layers_pull(pull->source, pull->store, jobs, &how, &failure);
-    gp_store_giver_free(giver);
-    if (ok)
+    if (gp_layers_pull(pull->source, pull->store, jobs, &how, &failure)) {
+        gp_fetch_end(pull->fetch);
         return TRUE;
+    }
     keep_finished_layers(pull, failure);
     g_propagate_error(error, g_steal_pointer(&failure));
     return FALSE;

@@ -90,7 +90,8 @@ static gpointer load_store(gpointer unused)
     return unused;
 }
 
-/* What takes long and needs no answer of the network goes to threads, while the fetch worker gets ready. */
+/* What takes long and needs no answer of the network goes to threads, while the fetch worker gets ready. libostree
+ * only if it will surely be needed: a pull whose layers are all there does without. */
 gboolean gp_pull_resolve(GpPull *pull, GError **error)
 {
     const GpPullOptions *options = pull->options;
@@ -109,7 +110,7 @@ gboolean gp_pull_resolve(GpPull *pull, GError **error)
     if (!pull->policy || !look_scope_up(pull, error))
         return FALSE;
     pull->material = gp_verify_material_start(pull->requirements, pull->resources);
-    if (options->bundle)
+    if (options->bundle && !gp_store_has_images(options->store))
         pull->loader = g_thread_new("libostree", load_store, NULL);
     pull->lookaside = gp_documents_lookaside(documents, error);
     return pull->lookaside && gp_documents_credentials(documents, &pull->credentials, error) &&

@@ -1,8 +1,7 @@
 #include "sigstore/openpgp_message.h"
 
 #include <string.h>
-
-#include <gio/gio.h>
+#include <zlib.h>
 
 #include "base/error.h"
 #include "base/limits.h"
@@ -126,39 +125,42 @@ static gboolean next_packet(Reader *reader, Packet *packet, GError **error)
     return TRUE;
 }
 
+/* @input to the end of its deflate stream, which must be its own; FALSE: it is broken, or makes too many bytes. */
+static gboolean inflate_all(z_stream *stream, GByteArray *output, GError **error)
+{
+    int status = Z_OK;
+    while (status != Z_STREAM_END) {
+        guint8 buffer[16384];
+        stream->next_out = buffer;
+        stream->avail_out = sizeof buffer;
+        status = inflate(stream, Z_NO_FLUSH);
+        if (status != Z_OK && status != Z_STREAM_END)
+            return malformed(error, "a broken compressed packet");
+        g_byte_array_append(output, buffer, (guint) (sizeof buffer - stream->avail_out));
+        if (output->len > GP_LIMIT_SIGNATURE)
+            return malformed(error, "the message decompresses to too many bytes");
+    }
+    return stream->avail_in == 0 || malformed(error, "bytes behind the compressed message");
+}
+
 /* Inflates @packet, and requires that the deflate stream ends where the packet ends. */
 static GBytes *inflate_packet(const Packet *packet, GError **error)
 {
     if (packet->size < 1)
         return malformed(error, "an empty compressed packet"), NULL;
     guint8 algorithm = packet->body[0];
-    const guint8 *input = packet->body + 1;
-    gsize left = packet->size - 1;
     if (algorithm != COMPRESS_ZIP && algorithm != COMPRESS_ZLIB) {
         g_set_error(error, GP_ERROR, GP_ERROR_SIGNATURE,
             "signature-format: compression algorithm %u\nSign with ZIP, zlib or no compression.", algorithm);
         return NULL;
     }
-    g_autoptr(GZlibDecompressor) inflater = g_zlib_decompressor_new(
-        algorithm == COMPRESS_ZIP ? G_ZLIB_COMPRESSOR_FORMAT_RAW : G_ZLIB_COMPRESSOR_FORMAT_ZLIB);
+    z_stream stream = {.next_in = (Bytef *) (guintptr) (packet->body + 1), .avail_in = (uInt) (packet->size - 1)};
+    if (inflateInit2(&stream, algorithm == COMPRESS_ZIP ? -MAX_WBITS : MAX_WBITS) != Z_OK)
+        g_error("zlib: no memory");
     g_autoptr(GByteArray) output = g_byte_array_new();
-    GConverterResult state = G_CONVERTER_CONVERTED;
-    while (state != G_CONVERTER_FINISHED) {
-        guint8 buffer[16384];
-        gsize used = 0, made = 0;
-        state = g_converter_convert(G_CONVERTER(inflater), left > 0 ? input : (const guint8 *) "", left, buffer,
-            sizeof buffer, G_CONVERTER_INPUT_AT_END, &used, &made, NULL);
-        if (state == G_CONVERTER_ERROR)
-            return malformed(error, "a broken compressed packet"), NULL;
-        input += used;
-        left -= used;
-        g_byte_array_append(output, buffer, (guint) made);
-        if (output->len > GP_LIMIT_SIGNATURE)
-            return malformed(error, "the message decompresses to too many bytes"), NULL;
-    }
-    if (left > 0)
-        return malformed(error, "bytes behind the compressed message"), NULL;
-    return g_byte_array_free_to_bytes(g_steal_pointer(&output));
+    gboolean ok = inflate_all(&stream, output, error);
+    (void) inflateEnd(&stream);
+    return ok ? g_byte_array_free_to_bytes(g_steal_pointer(&output)) : NULL;
 }
 
 /* What is wrong with a message of these packets; the counts say more than the first odd packet would. */

@@ -232,7 +232,7 @@ void gp_store_check_layer(GpStore *store, const GpDigest *blob, GPtrArray *probl
     g_autofree char *commit = NULL;
     g_autoptr(GVariant) metadata = NULL;
     g_autoptr(GError) error = NULL;
-    gboolean good = gp_store_load(store, ref, &commit, &metadata, &error);
+    gboolean good = gp_store_repository(store, &error) && gp_store_load(store, ref, &commit, &metadata, &error);
     guint64 checked = 0;
     if (good) {
         g_mutex_lock(&store->lock);
@@ -337,6 +337,8 @@ static gboolean check_all(
 
 gboolean gp_store_fsck(GpStore *store, GpFsckReport *report, GError **error)
 {
+    if (!gp_store_repository(store, error))
+        return FALSE;
     g_autoptr(GHashTable) seen = seen_new();
     g_autoptr(GArray) layers = gp_store_list(store, "layer", error);
     if (!layers || !check_all(store, "layer", layers, seen, report, error))
@@ -347,6 +349,8 @@ gboolean gp_store_fsck(GpStore *store, GpFsckReport *report, GError **error)
 
 gboolean gp_store_fsck_one(GpStore *store, const GpDigest *digest, GpFsckReport *report, GError **error)
 {
+    if (!gp_store_repository(store, error))
+        return FALSE;
     g_autoptr(GHashTable) seen = seen_new();
     gboolean layer = gp_store_has_ref(store, "layer", digest), image = gp_store_has_ref(store, "image", digest);
     if (!layer && !image) {

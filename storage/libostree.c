@@ -48,3 +48,12 @@ gboolean gp_libostree_load(GError **error)
         missing);
     return FALSE;
 }
+
+void gp_libostree_clear(void *object)
+{
+    gpointer *place = object;
+    gpointer it = *place;
+    *place = NULL;
+    if (it)
+        gp_libostree.g_object_unref(it);
+}

@@ -13,6 +13,7 @@
 #include "storage/encrypted.h"
 #include "storage/store_internal.h"
 
+#define MOST_OF_A_CONFIG (64 * GP_KIB)
 #define LOCK_WAIT 60
 
 char *gp_store_file_name(const GpDigest *digest)
@@ -150,11 +151,11 @@ static gboolean make_repository(GpStore *store, GError **error)
         return FALSE;
     if (faccessat(store->fd, "repo", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return TRUE;
-    if (!gp_remove_tree(store->fd, "repo.new", error) || !make_directory(store, "repo.new", error) ||
-        !check_attributes(store, "repo.new", error))
+    if (!gp_libostree_load(error) || !gp_remove_tree(store->fd, "repo.new", error) ||
+        !make_directory(store, "repo.new", error) || !check_attributes(store, "repo.new", error))
         return FALSE;
     g_autoptr(GError) cause = NULL;
-    g_autoptr(OstreeRepo) repo =
+    GP_AUTO_OBJECT OstreeRepo *repo =
         ostree_repo_create_at(store->fd, "repo.new", OSTREE_REPO_MODE_BARE, NULL, NULL, &cause);
     if (!repo || !configure_repository(repo, &cause)) {
         gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store %s: making the repository", store->path);
@@ -171,18 +172,54 @@ void gp_store_prepare(void)
     (void) gp_libostree_load(NULL);
 }
 
-static gboolean open_repository(GpStore *store, GError **error)
+gboolean gp_store_has_images(const char *path)
 {
+    g_autofree char *refs = g_build_filename(path, "repo/refs/heads/image", NULL);
+    return access(refs, F_OK) == 0;
+}
+
+gboolean gp_store_repository(GpStore *store, GError **error)
+{
+    if (!gp_libostree_load(error))
+        return FALSE;
     g_autoptr(GError) cause = NULL;
-    store->repo = ostree_repo_open_at(store->fd, "repo", NULL, &cause);
-    if (!store->repo) {
+    g_mutex_lock(&store->lock);
+    if (!store->repo && (store->repo = ostree_repo_open_at(store->fd, "repo", NULL, &cause)))
+        ostree_repo_set_disable_fsync(store->repo, TRUE);
+    g_mutex_unlock(&store->lock);
+    if (cause)
         gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store %s", store->path);
+    return store->repo != NULL;
+}
+
+/* What libostree would refuse to open is refused here, since it may not be asked to: another mode than "bare" has other
+ * objects. */
+static gboolean check_repository(GpStore *store, GError **error)
+{
+    g_autoptr(GBytes) bytes = gp_read_file(store->fd, "repo/config", MOST_OF_A_CONFIG, "repo/config", error);
+    if (!bytes) {
+        g_prefix_error(error, "store %s: ", store->path);
         return FALSE;
     }
-    ostree_repo_set_disable_fsync(store->repo, TRUE);
-    store->objects_fd = openat(ostree_repo_get_dfd(store->repo), "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    gsize size;
+    const char *text = g_bytes_get_data(bytes, &size);
+    g_autoptr(GKeyFile) config = g_key_file_new();
+    if (g_key_file_load_from_data(config, text, size, G_KEY_FILE_NONE, NULL)) {
+        g_autofree char *version = g_key_file_get_string(config, "core", "repo_version", NULL);
+        g_autofree char *mode = g_key_file_get_string(config, "core", "mode", NULL);
+        if (g_strcmp0(version, "1") == 0 && g_strcmp0(mode, "bare") == 0)
+            return TRUE;
+    }
+    g_set_error(
+        error, GP_ERROR, GP_ERROR_INTERNAL, "store %s: repo/config is not that of a bare repository", store->path);
+    return FALSE;
+}
+
+static gboolean open_objects(GpStore *store, GError **error)
+{
+    store->objects_fd = openat(store->fd, "repo/objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store->objects_fd < 0)
-        gp_set_errno(error, errno, "store %s: objects", store->path);
+        gp_set_errno(error, errno, "store %s: repo/objects", store->path);
     return store->objects_fd >= 0;
 }
 
@@ -203,7 +240,7 @@ static gboolean prepare(GpStore *store, GError **error)
                                              !make_directory(store, "staging", error) ||
                                              !make_directory(store, "locks", error) || !make_repository(store, error)))
         return FALSE;
-    if (!open_repository(store, error) || !open_used(store, error))
+    if (!check_repository(store, error) || !open_objects(store, error) || !open_used(store, error))
         return FALSE;
     if (store->mode != GP_STORE_READ)
         gp_store_sweep(store);
@@ -215,11 +252,13 @@ GpStore *gp_store_open(const char *path, GpStoreMode mode, gboolean allow_unencr
     g_autoptr(GpStore) store = g_new0(GpStore, 1);
     g_mutex_init(&store->lock);
     g_mutex_init(&store->finished_lock);
+    g_mutex_init(&store->commits_lock);
+    store->commits = gp_store_commits_new();
     store->finished = g_ptr_array_new();
     store->fd = store->lock_fd = store->objects_fd = store->uses_fd = store->claims_fd = -1;
     store->mode = mode;
     store->path = g_canonicalize_filename(path, NULL);
-    if (!gp_libostree_load(error) || (mode == GP_STORE_WRITE && !gp_mkdir_p(store->path, 0700, error)))
+    if (mode == GP_STORE_WRITE && !gp_mkdir_p(store->path, 0700, error))
         return NULL;
     store->fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store->fd < 0) {
@@ -241,9 +280,9 @@ void gp_store_free(GpStore *store)
 {
     if (!store)
         return;
-    if (store->repo)
+    if (store->objects_fd >= 0)
         gp_store_collect(store);
-    g_clear_object(&store->repo);
+    gp_libostree_clear(&store->repo);
     gp_close_fd(&store->objects_fd);
     gp_close_fd(&store->uses_fd);
     gp_close_fd(&store->claims_fd);
@@ -251,6 +290,8 @@ void gp_store_free(GpStore *store)
     gp_close_fd(&store->lock_fd);
     g_mutex_clear(&store->lock);
     g_mutex_clear(&store->finished_lock);
+    g_mutex_clear(&store->commits_lock);
+    g_hash_table_unref(store->commits);
     g_ptr_array_unref(store->finished);
     g_free(store->path);
     g_free(store->runtime_dir);
@@ -296,47 +337,4 @@ int gp_store_open_layer_root(GpStore *store, const GpDigest *blob, GError **erro
         g_set_error(error, GP_ERROR, errno == ENOENT ? GP_ERROR_NOT_FOUND : GP_ERROR_INTERNAL, "store: layer %s: %s",
             name, g_strerror(errno));
     return fd;
-}
-
-gboolean gp_store_load(GpStore *store, const char *ref, char **commit, GVariant **metadata, GError **error)
-{
-    g_autoptr(GError) cause = NULL;
-    g_autoptr(GVariant) variant = NULL;
-    g_autofree char *checksum = NULL;
-    g_mutex_lock(&store->lock);
-    gboolean ok = ostree_repo_resolve_rev(store->repo, ref, FALSE, &checksum, &cause) &&
-                  ostree_repo_load_commit(store->repo, checksum, &variant, NULL, &cause);
-    g_mutex_unlock(&store->lock);
-    if (!ok) {
-        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store: %s", ref);
-        return FALSE;
-    }
-    *metadata = g_variant_get_child_value(variant, 0);
-    *commit = g_steal_pointer(&checksum);
-    return TRUE;
-}
-
-GBytes *gp_store_read_file(GpStore *store, const char *commit, const char *name, gsize max, GError **error)
-{
-    g_autoptr(GError) cause = NULL;
-    g_autoptr(GFile) root = NULL;
-    g_autoptr(GFile) file = NULL;
-    g_autoptr(GInputStream) stream = NULL;
-    GBytes *bytes = NULL;
-    g_mutex_lock(&store->lock);
-    if (ostree_repo_read_commit(store->repo, commit, &root, NULL, NULL, &cause)) {
-        file = g_file_get_child(root, name);
-        stream = (GInputStream *) g_file_read(file, NULL, &cause);
-    }
-    g_autoptr(GOutputStream) memory = stream ? g_memory_output_stream_new_resizable() : NULL;
-    if (memory && g_output_stream_splice(memory, stream, G_OUTPUT_STREAM_SPLICE_CLOSE_TARGET, NULL, &cause) >= 0)
-        bytes = g_memory_output_stream_steal_as_bytes(G_MEMORY_OUTPUT_STREAM(memory));
-    g_mutex_unlock(&store->lock);
-    if (!bytes)
-        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store: %s of commit %s", name, commit);
-    else if (g_bytes_get_size(bytes) > max) {
-        g_clear_pointer(&bytes, g_bytes_unref);
-        g_set_error(error, GP_ERROR, GP_ERROR_LIMIT, "store: %s of commit %s is too big", name, commit);
-    }
-    return bytes;
 }

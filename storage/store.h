@@ -15,9 +15,15 @@ typedef enum {
     GP_STORE_REMOVE = 2, /* must exist: for rm, prune and quarantine. Others may go on pulling. */
 } GpStoreMode;
 
-/* Loads libostree, which gp_store_open() would do first and which takes 10 ms: for whoever has time before. Fails
- * silently; gp_store_open() will tell. */
+/* Loads libostree, which the first layer that is written would do and which takes 10 ms: for whoever has time before.
+ * Fails silently; who needs it will tell. Meanwhile no other thread of the process can be started. */
 void gp_store_prepare(void);
+/* Was anything ever pulled into the store at @path? As far as can be seen now: a volume may be mounted there later. */
+gboolean gp_store_has_images(const char *path);
+
+/* The configuration of the image with @manifest if the store at @path has it, and it has the digest @config; else NULL.
+ * For whoever has not opened the store yet. */
+GBytes *gp_store_config_at(const char *path, const GpDigest *manifest, const GpDigest *config);
 
 /* Opens the store at @path. Without @allow_unencrypted a WRITE open demands that the directory sits on dm-crypt
  * (UNSUPPORTED, naming the option). Leftovers of dead processes (staging directories whose lock nobody holds) are
@@ -174,6 +180,9 @@ gboolean gp_store_fsck_one(GpStore *store, const GpDigest *digest, GpFsckReport 
  * layer unless they are mounted. The next pull fetches them again. Errors: CANCELLED, INTERNAL. */
 gboolean gp_store_quarantine(
     GpStore *store, const GArray *layers, const GArray *images, const char *runtime_dir, GError **error);
+
+/* Need gp_store_verify_layer() not look any more in this boot? */
+gboolean gp_store_is_verified(GpStore *store, const GpDigest *blob);
 
 /* May the layer, which is in the store already, be used? Once in every boot everything in it is checked as by fsck.
  * That it was, or that this boot has written it, is noted in the directory of gp_store_set_runtime_dir(), which is gone

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "storage/object.h"
 #include "storage/store_internal.h"
 #include "storage/store_tree.h"
 
@@ -26,19 +27,19 @@ static char *write_commit(
     OstreeRepo *repo, OstreeMutableTree *tree, GVariant *metadata, const char *subject, GError **error)
 {
     g_autoptr(GVariant) owned = g_variant_ref_sink(metadata);
-    g_autoptr(GFile) root = NULL;
+    GP_AUTO_OBJECT GFile *root = NULL;
     g_autofree char *checksum = NULL;
     if (!ostree_repo_write_mtree(repo, tree, &root, NULL, error) ||
         !ostree_repo_write_commit_with_time(
-            repo, NULL, subject, NULL, owned, OSTREE_REPO_FILE(root), 0, &checksum, NULL, error))
+            repo, NULL, subject, NULL, owned, (OstreeRepoFile *) root, 0, &checksum, NULL, error))
         return NULL;
     return g_steal_pointer(&checksum);
 }
 
 /* Lists of directories that whoever stacks layers must know (storage/store.h). */
 typedef struct {
-    GVariantBuilder implied, whiteouts;
     GpLayerTree *tree;
+    GVariantBuilder implied, whiteouts;
 } Directories;
 
 static void collect_directories(const GpNode *node, GString *path, Directories *found)
@@ -48,8 +49,8 @@ static void collect_directories(const GpNode *node, GString *path, Directories *
         g_variant_builder_add_value(&found->implied, g_variant_new_bytestring(path->str));
     for (const GpNode *child = node->first; child; child = child->next) {
         gsize before = path->len;
-        whiteouts |= child->inode->whiteout;
         gp_layer_tree_passed(found->tree);
+        whiteouts |= child->inode->whiteout;
         if (!S_ISDIR(child->inode->mode))
             continue;
         if (before)
@@ -90,7 +91,7 @@ static GVariant *layer_metadata(const GpStaging *staging, GpLayerTree *tree)
 static char *write_layer(
     OstreeRepo *repo, const GpStaging *staging, GpLayerTree *tree, const GpTreeName *name, GError **error)
 {
-    g_autoptr(OstreeMutableTree) top = ostree_mutable_tree_new_from_checksum(repo, name->contents, name->metadata);
+    GP_AUTO_OBJECT OstreeMutableTree *top = ostree_mutable_tree_new_from_checksum(repo, name->contents, name->metadata);
     g_autofree char *ref = gp_store_ref("layer", &staging->blob);
     return write_commit(repo, top, layer_metadata(staging, tree), ref, error);
 }
@@ -119,7 +120,7 @@ static gboolean set_attributes(OstreeRepo *repo, OstreeMutableTree *tree, GError
 
 static char *write_image(OstreeRepo *repo, const GpStoredImage *image, const char *ref, GError **error)
 {
-    g_autoptr(OstreeMutableTree) top = ostree_mutable_tree_new();
+    GP_AUTO_OBJECT OstreeMutableTree *top = ostree_mutable_tree_new();
     if (!set_attributes(repo, top, error) || !add_file(repo, top, GP_FILE_MANIFEST, image->manifest, error) ||
         !add_file(repo, top, GP_FILE_CONFIG, image->config, error))
         return NULL;
@@ -132,7 +133,6 @@ static char *write_image(OstreeRepo *repo, const GpStoredImage *image, const cha
     g_variant_builder_init(&builder, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&builder, "{sv}", GP_META_REFERENCE, g_variant_new_string(image->reference));
     g_variant_builder_add(&builder, "{sv}", GP_META_LAYERS, g_variant_builder_end(&layers));
-    g_variant_builder_add(&builder, "{sv}", GP_META_PULLED, g_variant_new_int64(image->pulled));
     return write_commit(repo, top, g_variant_builder_end(&builder), ref, error);
 }
 
@@ -157,6 +157,8 @@ char *gp_store_write_layer(GpStaging *staging, GpLayerTree *tree, GError **error
     g_autoptr(GError) cause = NULL;
     g_autofree char *making = making_ref(staging);
     GpTreeName name;
+    if (!gp_store_repository(store, error))
+        return NULL;
     GP_AUTOFD int objects = gp_store_lock_objects(store, LOCK_SH, error);
     if (objects < 0 || !gp_store_relink(staging, tree, error) ||
         !gp_tree_write(store->objects_fd, staging->fd, tree, GP_FILE_ENTRIES, &name, error))
@@ -268,7 +270,8 @@ static gboolean commit_objects(
 static gboolean commit_image_ref(Commit *commit, const GpStoredImage *image, const char *checksum, GError **error)
 {
     g_autofree char *ref = gp_store_ref("image", &image->manifest_digest);
-    if (ostree_repo_set_ref_immediate(commit->store->repo, NULL, ref, checksum, NULL, error))
+    if (ostree_repo_set_ref_immediate(commit->store->repo, NULL, ref, checksum, NULL, error) &&
+        gp_store_set_ref_time(commit->store, "image", &image->manifest_digest, image->pulled, error))
         return TRUE;
     for (guint i = 0; i < commit->moved->len; i++) {
         g_autofree char *layer = gp_store_ref("layer", &((GpStaging *) commit->moved->pdata[i])->blob);
@@ -289,14 +292,55 @@ static gboolean write_all(Commit *commit, GPtrArray *stagings, const GpStoredIma
     return FALSE;
 }
 
+/* ---- an image that is there already */
+
+/* Is the document there as a file of a commit? */
+static gboolean has_document(const GpStore *store, GBytes *bytes)
+{
+    gsize length;
+    const guint8 *data = g_bytes_get_data(bytes, &length);
+    g_autoptr(GpHasher) hasher = gp_object_hasher_new(0, 0, S_IFREG | 0644, NULL, NULL);
+    GpDigest digest;
+    char path[GP_OBJECT_PATH_SIZE];
+    gp_hasher_update(hasher, data, length);
+    gp_hasher_finish(hasher, &digest);
+    gp_object_path(digest.bytes, path);
+    return faccessat(store->objects_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* The commit of the image would say just what the one in the store says. */
+static gboolean is_stored(GpStore *store, const GpStoredImage *image)
+{
+    const char *reference;
+    g_autofree char *ref = gp_store_ref("image", &image->manifest_digest);
+    g_autofree char *checksum = NULL;
+    g_autoptr(GVariant) metadata = NULL;
+    return gp_store_load(store, ref, &checksum, &metadata, NULL) &&
+           g_variant_lookup(metadata, GP_META_REFERENCE, "&s", &reference) &&
+           g_str_equal(reference, image->reference) && has_document(store, image->manifest) &&
+           has_document(store, image->config);
+}
+
+/* Nothing but the time of the pull is new: then libostree has nothing to write, and is not even loaded. */
+static gboolean touch(Commit *commit, const GpStoredImage *image, GError **error)
+{
+    return check_layers(commit, image, error) &&
+           gp_store_set_ref_time(commit->store, "image", &image->manifest_digest, image->pulled, error);
+}
+
 gboolean gp_store_commit(GpStore *store, GPtrArray *stagings, const GpStoredImage *image, GError **error)
 {
     g_autoptr(GPtrArray) moved = g_ptr_array_new();
     Commit commit = {.store = store, .moved = moved};
+    gboolean nothing_new = stagings->len == 0 && (!image || is_stored(store, image));
+    if (!nothing_new && !gp_store_repository(store, error))
+        return FALSE;
     GP_AUTOFD int writing = gp_store_lock_writing(store, error);
     GP_AUTOFD int objects = writing < 0 ? -1 : gp_store_lock_objects(store, LOCK_SH, error);
     if (objects < 0)
         return FALSE;
+    if (nothing_new)
+        return !image || touch(&commit, image, error);
     g_mutex_lock(&store->lock);
     gboolean ok = write_all(&commit, stagings, image, error);
     g_mutex_unlock(&store->lock);

@@ -59,7 +59,7 @@ static gboolean load_facts(GpStore *store, const GpDigest *manifest, GpImageFact
     g_autoptr(GVariant) metadata = NULL;
     facts->manifest = *manifest;
     return gp_store_load(store, ref, &commit, &metadata, error) &&
-           (g_variant_lookup(metadata, GP_META_PULLED, "x", &facts->pulled) || lacks_metadata(ref, error));
+           gp_store_ref_time(store, "image", manifest, &facts->pulled, error);
 }
 
 GArray *gp_store_image_facts(GpStore *store, GError **error)
@@ -91,13 +91,24 @@ GpStoredImage *gp_store_load_image(GpStore *store, const GpDigest *digest, GErro
     image->manifest_digest = *digest;
     image->layers = g_array_new(FALSE, FALSE, sizeof(GpDigest));
     if (!g_variant_lookup(metadata, GP_META_REFERENCE, "s", &image->reference) ||
-        !g_variant_lookup(metadata, GP_META_PULLED, "x", &image->pulled) || !read_layers(metadata, image->layers)) {
+        !read_layers(metadata, image->layers)) {
         (void) lacks_metadata(ref, error);
         return NULL;
     }
+    if (!gp_store_ref_time(store, "image", digest, &image->pulled, error))
+        return NULL;
     image->manifest = gp_store_read_file(store, commit, GP_FILE_MANIFEST, GP_LIMIT_MANIFEST, error);
     image->config = image->manifest ? gp_store_read_file(store, commit, GP_FILE_CONFIG, GP_LIMIT_CONFIG, error) : NULL;
     return image->config ? g_steal_pointer(&image) : NULL;
+}
+
+GBytes *gp_store_config_at(const char *path, const GpDigest *manifest, const GpDigest *config)
+{
+    g_autoptr(GpStore) store = gp_store_has_images(path) ? gp_store_open(path, GP_STORE_READ, TRUE, NULL) : NULL;
+    g_autoptr(GpStoredImage) image =
+        store && gp_store_has_ref(store, "image", manifest) ? gp_store_load_image(store, manifest, NULL) : NULL;
+    return image && gp_digest_check_bytes(config, image->config, "the configuration", NULL) ? g_bytes_ref(image->config)
+                                                                                            : NULL;
 }
 
 static gint newest_first(gconstpointer a, gconstpointer b)

@@ -1,6 +1,7 @@
 /* What the files of the store share; nobody else includes it. Layout of the store's directory:
  *
- *   repo/               libostree, bare: refs layer/<algorithm>/<hex>, image/<algorithm>/<hex>
+ *   repo/               libostree, bare: refs layer/<algorithm>/<hex>, image/<algorithm>/<hex>, whose file's time is
+ *                       that of the last pull
  *   layers/<a>-<hex>/   root/ is the layer as it is mounted
  *   staging/<random>/   the same in the making; locked by whoever makes it: an unlocked one is a dead process's
  *   locks/<a>-<hex>     held while a blob is being unpacked, so that a second pull waits instead of doing it again
@@ -31,8 +32,10 @@ struct _GpStore {
     int lock_fd;
     int objects_fd;
     int uses_fd, claims_fd; /* of locks/used; apart, so that our own use stops our own removal too */
-    OstreeRepo *repo;
-    GMutex lock;                           /* OstreeRepo is used by one thread at a time */
+    OstreeRepo *repo;       /* NULL until gp_store_repository() */
+    GMutex lock;            /* OstreeRepo is used by one thread at a time */
+    GMutex commits_lock;
+    GHashTable *commits;                   /* GpDigest to metadata: see store_read.c */
     gboolean (*cancelled)(GError **error); /* NULL: nobody cancels */
     GMutex finished_lock;
     GPtrArray *finished; /* GpStaging*, borrowed: complete; those not committed yet hold their blob's lock */
@@ -63,7 +66,15 @@ char *gp_store_ref(const char *kind, const GpDigest *digest);
 /* The digest that a ref of @kind names; FALSE if it is none. */
 gboolean gp_store_ref_digest(const char *kind, const char *ref, GpDigest *digest);
 
-/* The commit and its metadata (a{sv}, new reference) behind a ref. Errors: NOT_FOUND, INTERNAL. */
+/* Opens store->repo, for whoever is going to use it; the first one loads libostree. Thread-safe; not to be called with
+ * store->lock held. Errors: INTERNAL. */
+gboolean gp_store_repository(GpStore *store, GError **error);
+
+/* An empty store->commits. */
+GHashTable *gp_store_commits_new(void);
+
+/* The commit and its metadata (a{sv}, new reference) behind a ref. Errors: NOT_FOUND, INTERNAL, DIGEST (the commit is
+ * not the one of its name; integrity). */
 gboolean gp_store_load(GpStore *store, const char *ref, char **commit, GVariant **metadata, GError **error);
 
 /* Bytes of file @name at the top of @commit. */
@@ -158,6 +169,11 @@ gboolean gp_store_has_ref(GpStore *store, const char *kind, const GpDigest *dige
 /* Removes the ref of @kind. Errors: INTERNAL. */
 gboolean gp_store_drop_ref(GpStore *store, const char *kind, const GpDigest *digest, GError **error);
 
+/* When the ref was given its commit, or the image was last pulled: its file's time. Errors: INTERNAL. */
+gboolean gp_store_ref_time(GpStore *store, const char *kind, const GpDigest *digest, gint64 *seconds, GError **error);
+gboolean gp_store_set_ref_time(
+    GpStore *store, const char *kind, const GpDigest *digest, gint64 seconds, GError **error);
+
 /* Keys of commit metadata. */
 #define GP_META_BLOB "guest-pull.blob"
 #define GP_META_DIFF_ID "guest-pull.diff-id"
@@ -170,7 +186,6 @@ gboolean gp_store_drop_ref(GpStore *store, const char *kind, const GpDigest *dig
 #define GP_META_WHITEOUTS "guest-pull.whiteouts"
 #define GP_META_REFERENCE "guest-pull.reference"
 #define GP_META_LAYERS "guest-pull.layers"
-#define GP_META_PULLED "guest-pull.pulled"
 
 /* Files at the top of commits. */
 #define GP_FILE_ENTRIES "entries"

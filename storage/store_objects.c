@@ -150,6 +150,8 @@ static gboolean remove_unreachable(GpStore *store, GError **error)
 
 gboolean gp_store_prune_objects(GpStore *store, GError **error)
 {
+    if (!gp_store_repository(store, error))
+        return FALSE;
     GP_AUTOFD int lock = gp_store_lock_objects(store, LOCK_EX, error);
     if (lock < 0)
         return FALSE;

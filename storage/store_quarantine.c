@@ -112,11 +112,16 @@ void gp_store_note_verified(GpStore *store, const GpDigest *blob)
         g_debug("store: %s cannot be written", path);
 }
 
-gboolean gp_store_verify_layer(GpStore *store, const GpDigest *blob, char **problem, GError **error)
+gboolean gp_store_is_verified(GpStore *store, const GpDigest *blob)
 {
     g_autofree char *note = store->runtime_dir ? note_of(store, blob) : NULL;
+    return !store->runtime_dir || (note && is_noted(store, blob, note));
+}
+
+gboolean gp_store_verify_layer(GpStore *store, const GpDigest *blob, char **problem, GError **error)
+{
     g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
-    if (!store->runtime_dir || (note && is_noted(store, blob, note)))
+    if (gp_store_is_verified(store, blob))
         return TRUE;
     gp_store_check_layer(store, blob, problems);
     if (problems->len == 0) {

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -20,14 +21,36 @@ gboolean gp_store_has_ref(GpStore *store, const char *kind, const GpDigest *dige
 
 gboolean gp_store_drop_ref(GpStore *store, const char *kind, const GpDigest *digest, GError **error)
 {
-    g_autoptr(GError) cause = NULL;
     g_autofree char *ref = gp_store_ref(kind, digest);
-    g_mutex_lock(&store->lock);
-    gboolean ok = ostree_repo_set_ref_immediate(store->repo, NULL, ref, NULL, NULL, &cause);
-    g_mutex_unlock(&store->lock);
-    if (!ok)
-        gp_propagate_foreign(error, &cause, GP_ERROR_INTERNAL, "store: removing %s", ref);
-    return ok;
+    g_autofree char *path = g_strconcat(HEADS, ref, NULL);
+    if (unlinkat(store->fd, path, 0) == 0 || errno == ENOENT)
+        return TRUE;
+    gp_set_errno(error, errno, "store: removing %s", ref);
+    return FALSE;
+}
+
+gboolean gp_store_ref_time(GpStore *store, const char *kind, const GpDigest *digest, gint64 *seconds, GError **error)
+{
+    g_autofree char *ref = gp_store_ref(kind, digest);
+    g_autofree char *path = g_strconcat(HEADS, ref, NULL);
+    struct stat st;
+    if (fstatat(store->fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        gp_set_errno(error, errno, "store: %s", ref);
+        return FALSE;
+    }
+    *seconds = st.st_mtim.tv_sec;
+    return TRUE;
+}
+
+gboolean gp_store_set_ref_time(GpStore *store, const char *kind, const GpDigest *digest, gint64 seconds, GError **error)
+{
+    g_autofree char *ref = gp_store_ref(kind, digest);
+    g_autofree char *path = g_strconcat(HEADS, ref, NULL);
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = seconds}};
+    if (utimensat(store->fd, path, times, AT_SYMLINK_NOFOLLOW) == 0)
+        return TRUE;
+    gp_set_errno(error, errno, "store: time of %s", ref);
+    return FALSE;
 }
 
 /* The names in directory @path of the store (char*); none if it is not there. */

@@ -25,13 +25,9 @@ def du(folder):
 
 
 def age(work, image, seconds):
-    """Makes the store believe that the image was last pulled so long ago: its commit's metadata is written anew by ostree itself."""
-    repo, ref = work.store / "repo", "image/" + image.digest.replace(":", "/")
-    layers = run("ostree", f"--repo={repo}", "show", "--print-metadata-key=guest-pull.layers", ref).stdout.strip()
-    reference = run("ostree", f"--repo={repo}", "show", "--print-metadata-key=guest-pull.reference", ref).stdout.strip()
-    run("ostree", f"--repo={repo}", "commit", f"--branch={ref}", f"--tree=ref={ref}", "--no-xattrs",
-        f"--add-metadata=guest-pull.layers={layers}", f"--add-metadata=guest-pull.reference={reference}",
-        f"--add-metadata=guest-pull.pulled=int64 {int(time.time()) - seconds}", "--parent=none")
+    """Makes the store believe that the image was last pulled so long ago."""
+    then = int(time.time()) - seconds
+    os.utime(work.store / "repo/refs/heads/image" / image.digest.replace(":", "/"), (then, then))
 
 
 @pytest.fixture
