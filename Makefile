@@ -173,7 +173,7 @@ check-asan: deps deps-check
 
 # Debian 12's valgrind knows neither openat2() nor the mount API, and a process under it cannot be confined.
 UNIT_VALGRIND = $(filter-out %/base/test_sandbox %/service/test_bundle_dir $(filter-out %/test_entry %/test_sidecar %/test_layer_tree \
-  %/test_encrypted,$(filter $(BUILD)/tests/unit/storage/%,$(UNIT))),$(UNIT))
+  %/test_name_index %/test_encrypted,$(filter $(BUILD)/tests/unit/storage/%,$(UNIT))),$(UNIT))
 check-valgrind: deps
 	$(Q)packaging/install-packages $(DEPS_SLOW)
 	$(Q)$(MAKE) --no-print-directory $(PROGRAMS) $(UNIT)

@@ -205,8 +205,10 @@ static gboolean verify_here(GpPull *pull, GError **error)
 static GpPullState verify(GpPull *pull, GError **error)
 {
     g_autoptr(GError) failure = NULL;
-    if (verify_here(pull, &failure))
+    if (verify_here(pull, &failure)) {
+        g_clear_pointer(&pull->material, gp_verify_material_free);
         return pull->options->bundle ? GP_PULL_LAYERS : GP_PULL_DONE;
+    }
     if (try_next_location(pull, failure))
         return GP_PULL_MANIFEST;
     g_propagate_error(error, g_steal_pointer(&failure));

@@ -111,7 +111,7 @@ gboolean gp_pull_resolve(GpPull *pull, GError **error)
         return FALSE;
     pull->material = gp_verify_material_start(pull->requirements, pull->resources);
     if (options->bundle && !gp_store_has_images(options->store))
-        pull->loader = g_thread_new("libostree", load_store, NULL);
+        pull->loader = g_thread_try_new("libostree", load_store, NULL, NULL);
     pull->lookaside = gp_documents_lookaside(documents, error);
     return pull->lookaside && gp_documents_credentials(documents, &pull->credentials, error) &&
            find_locations(pull, documents, error);

@@ -123,8 +123,11 @@ GpVerifyMaterial *gp_verify_material_start(GPtrArray *requirements, GpResources 
     material->sources = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) g_bytes_unref);
     material->rows = g_array_new(FALSE, FALSE, sizeof(Row));
     g_array_set_clear_func(material->rows, clear_row);
-    if (is_needed(requirements))
-        material->thread = g_thread_new("material", work, material);
+    if (!is_needed(requirements))
+        return material;
+    material->thread = g_thread_try_new("material", work, material, NULL);
+    if (!material->thread)
+        (void) work(material); /* then without a thread */
     return material;
 }
 

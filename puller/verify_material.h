@@ -10,9 +10,9 @@
 
 typedef struct _GpVerifyMaterial GpVerifyMaterial;
 
-/* Starts the thread. Borrows both arguments, which must outlive the result. @resources: where what the policy names by
- * URI comes from; NULL: files only. Nothing is done, and nothing is an error, if no requirement can need it: one
- * rejects outright or cannot be evaluated. */
+/* Starts the thread, or works here where there is none to be had. Borrows both arguments, which must outlive the
+ * result. @resources: where what the policy names by URI comes from; NULL: files only. Nothing is done, and nothing is
+ * an error, if no requirement can need it: one rejects outright or cannot be evaluated. */
 GpVerifyMaterial *gp_verify_material_start(GPtrArray *requirements, GpResources *resources);
 
 /* Waits until all is fetched and parsed; to be called by one thread, as often as it likes. Errors: KEY (something could

@@ -106,7 +106,8 @@ static void append_line(Writing *writing, const GpNode *node)
         g_string_append_c(out, '\n');
         return;
     }
-    inode->first = node;
+    if (inode->references > 1)
+        inode->first = node;
     char type = type_letter(inode);
     g_string_append_printf(out, " %c %o %u %u %" G_GINT64_FORMAT ".%09ld %s%s", type, inode->mode & 07777u, inode->uid,
         inode->gid, (gint64) inode->mtime.tv_sec, inode->mtime.tv_nsec, inode->opaque ? "o" : "",

@@ -10,7 +10,6 @@
 
 #include "base/error.h"
 #include "base/io.h"
-#include "storage/object.h"
 #include "storage/store_internal.h"
 #include "storage/store_tree.h"
 
@@ -294,31 +293,14 @@ static gboolean write_all(Commit *commit, GPtrArray *stagings, const GpStoredIma
 
 /* ---- an image that is there already */
 
-/* Is the document there as a file of a commit? */
-static gboolean has_document(const GpStore *store, GBytes *bytes)
-{
-    gsize length;
-    const guint8 *data = g_bytes_get_data(bytes, &length);
-    g_autoptr(GpHasher) hasher = gp_object_hasher_new(0, 0, S_IFREG | 0644, NULL, NULL);
-    GpDigest digest;
-    char path[GP_OBJECT_PATH_SIZE];
-    gp_hasher_update(hasher, data, length);
-    gp_hasher_finish(hasher, &digest);
-    gp_object_path(digest.bytes, path);
-    return faccessat(store->objects_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 /* The commit of the image would say just what the one in the store says. */
 static gboolean is_stored(GpStore *store, const GpStoredImage *image)
 {
-    const char *reference;
-    g_autofree char *ref = gp_store_ref("image", &image->manifest_digest);
-    g_autofree char *checksum = NULL;
-    g_autoptr(GVariant) metadata = NULL;
-    return gp_store_load(store, ref, &checksum, &metadata, NULL) &&
-           g_variant_lookup(metadata, GP_META_REFERENCE, "&s", &reference) &&
-           g_str_equal(reference, image->reference) && has_document(store, image->manifest) &&
-           has_document(store, image->config);
+    g_autoptr(GpStoredImage) stored = gp_store_has_ref(store, "image", &image->manifest_digest)
+                                          ? gp_store_load_image(store, &image->manifest_digest, NULL)
+                                          : NULL;
+    return stored && g_str_equal(stored->reference, image->reference) &&
+           g_bytes_equal(stored->manifest, image->manifest) && g_bytes_equal(stored->config, image->config);
 }
 
 /* Nothing but the time of the pull is new: then libostree has nothing to write, and is not even loaded. */
