@@ -90,8 +90,16 @@ static gpointer load_store(gpointer unused)
     return unused;
 }
 
-/* What takes long and needs no answer of the network goes to threads, while the fetch worker gets ready. libostree
- * only if it will surely be needed: a pull whose layers are all there does without. */
+/* Probably all layers are there then, and the pull does without libostree. */
+static gboolean is_known(const GpPull *pull)
+{
+    g_autofree char *reference =
+        pull->identity ? gp_reference_to_string(pull->identity) : g_strdup(pull->options->image);
+    return gp_store_knows(pull->options->store, reference);
+}
+
+/* What takes long and needs no answer of the network goes to threads, while the fetch worker gets ready: libostree too,
+ * for during its loading no thread can be started, which layers need. */
 gboolean gp_pull_resolve(GpPull *pull, GError **error)
 {
     const GpPullOptions *options = pull->options;
@@ -110,7 +118,7 @@ gboolean gp_pull_resolve(GpPull *pull, GError **error)
     if (!pull->policy || !look_scope_up(pull, error))
         return FALSE;
     pull->material = gp_verify_material_start(pull->requirements, pull->resources);
-    if (options->bundle && !gp_store_has_images(options->store))
+    if (options->bundle && !is_known(pull))
         pull->loader = g_thread_try_new("libostree", load_store, NULL, NULL);
     pull->lookaside = gp_documents_lookaside(documents, error);
     return pull->lookaside && gp_documents_credentials(documents, &pull->credentials, error) &&

@@ -172,12 +172,6 @@ void gp_store_prepare(void)
     (void) gp_libostree_load(NULL);
 }
 
-gboolean gp_store_has_images(const char *path)
-{
-    g_autofree char *refs = g_build_filename(path, "repo/refs/heads/image", NULL);
-    return access(refs, F_OK) == 0;
-}
-
 gboolean gp_store_repository(GpStore *store, GError **error)
 {
     if (!gp_libostree_load(error))

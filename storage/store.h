@@ -18,8 +18,9 @@ typedef enum {
 /* Loads libostree, which the first layer that is written would do and which takes 10 ms: for whoever has time before.
  * Fails silently; who needs it will tell. Meanwhile no other thread of the process can be started. */
 void gp_store_prepare(void);
-/* Was anything ever pulled into the store at @path? As far as can be seen now: a volume may be mounted there later. */
-gboolean gp_store_has_images(const char *path);
+/* Was an image last pulled as @reference into the store at @path? A guess for whoever has not opened it yet: of many
+ * images not all are looked at, and a volume may be mounted there later. */
+gboolean gp_store_knows(const char *path, const char *reference);
 
 /* The configuration of the image with @manifest if the store at @path has it, and it has the digest @config; else NULL.
  * For whoever has not opened the store yet. */
