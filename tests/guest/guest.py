@@ -304,14 +304,15 @@ class Guest:
     def start_service(self, config: str, *, hub: ttrpc.Server | None = None, options: str = "") -> None:
         """guest-pulld, configured by the text of a cdh.toml; hub: a server on the host (TCP) that is the real confidential-data-hub."""
         self.put("/run/confidential-containers/initdata/cdh.toml", config)
-        bridge = ""
-        if hub:
+        bridge, there = "", ""
+        if hub:  # whoever asks before its socket is there asks somebody else
+            there = "test -S /run/guest-pull/cdh-upstream.sock &&"
             bridge = f"socat UNIX-LISTEN:/run/guest-pull/cdh-upstream.sock,fork,mode=600 TCP:{HOST}:{hub.port} &"
         self.run(f"""exec > /run/service.log 2>&1
             {bridge}
             setsid guest-pulld --config /run/confidential-containers/initdata/cdh.toml {options} &
             for i in $(seq 100); do
-                socat -u /dev/null UNIX-CONNECT:/run/confidential-containers/cdh.sock && socat -u /dev/null TCP:127.0.0.1:{SERVICE} && exit 0
+                {there} socat -u /dev/null UNIX-CONNECT:/run/confidential-containers/cdh.sock && socat -u /dev/null TCP:127.0.0.1:{SERVICE} && exit 0
                 sleep 0.1
             done; exit 1""")
 
