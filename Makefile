@@ -15,7 +15,7 @@ Q = $(if $(V),,@)
 VERSION := 0.1.0
 
 # ---- what Debian must have; each list is used by "make deps" and nothing else
-DEPS_BUILD := gcc g++ make pkg-config libc6-dev libglib2.0-dev libostree-dev libgpgme-dev libarchive-dev libssl-dev \
+DEPS_BUILD := gcc g++ make pkg-config libc6-dev libglib2.0-dev zlib1g-dev libostree-dev libgpgme-dev libarchive-dev libssl-dev \
   libzstd-dev libcurl4-openssl-dev libjansson-dev libisal-dev libseccomp-dev libyaml-dev libtomlplusplus-dev libcryptsetup-dev
 DEPS_RUN := docker-registry skopeo gnupg crun busybox-static jq python3 openssl util-linux ca-certificates
 DEPS_CHECK := python3-pytest python3-cryptography umoci ostree attr acl libcap2-bin zstd gzip strace apache2-utils curl procps iproute2 nginx
