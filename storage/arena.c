@@ -70,7 +70,7 @@ static int lost_status; /* set before the handler is */
 
 /* The disk does not give back what was written: nothing that hangs on it can go on, and a pull that dies leaves what
  * the next one sweeps. */
-static void lose(int number, siginfo_t *info, void *context)
+static void lose(int number)
 {
     static const char text[] = "guest-pull: the store's disk cannot be read (integrity)\n";
     (void) !write(STDERR_FILENO, text, sizeof text - 1);
@@ -82,7 +82,7 @@ static void watch_disk(void)
     static gsize once;
     if (!g_once_init_enter(&once))
         return;
-    struct sigaction action = {.sa_sigaction = lose, .sa_flags = SA_SIGINFO};
+    struct sigaction action = {.sa_handler = lose};
     lost_status = gp_error_info(GP_ERROR_DIGEST)->exit_status;
     (void) sigaction(SIGBUS, &action, NULL);
     g_once_init_leave(&once, 1);

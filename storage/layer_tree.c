@@ -25,10 +25,9 @@ static GpNode *node_new(GpLayerTree *tree, GpNode *parent, const char *name, GpI
 GpLayerTree *gp_layer_tree_new(int directory_fd)
 {
     GpLayerTree *tree = g_new0(GpLayerTree, 1);
-    guint32 ref;
     tree->arena = gp_arena_new(directory_fd);
     tree->names = gp_name_index_new();
-    tree->root = node_new(tree, NULL, "", NULL, &ref); /* the first, so that no other one has the reference 0 */
+    tree->root = node_new(tree, NULL, "", NULL, NULL); /* the first, so that no other one has the reference 0 */
     tree->root->inode->mode = S_IFDIR | 0755;
     tree->root->inode->implied = TRUE;
     tree->sorted = TRUE;

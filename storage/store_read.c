@@ -32,11 +32,13 @@ static gboolean read_ref(GpStore *store, const char *ref, GpDigest *commit, GErr
     return FALSE;
 }
 
-static gboolean set_digest(GpDigest *digest, GVariant *sum)
+static gboolean set_digest(GpDigest *digest, GVariant *sum, GError **error)
 {
     *digest = (GpDigest){.algorithm = GP_DIGEST_SHA256};
-    if (g_variant_get_size(sum) != 32)
+    if (g_variant_get_size(sum) != 32) {
+        g_set_error(error, GP_ERROR, GP_ERROR_INTERNAL, "a checksum that is none");
         return FALSE;
+    }
     memcpy(digest->bytes, g_variant_get_data(sum), 32);
     return TRUE;
 }
@@ -108,8 +110,8 @@ gboolean gp_store_load(GpStore *store, const char *ref, char **commit, GVariant 
     return TRUE;
 }
 
-/* The checksum of file @name in the directory object @tree; FALSE: there is no such file. */
-static gboolean find_file(GVariant *tree, const char *name, GpDigest *file)
+/* The checksum of file @name in the directory object @tree. */
+static gboolean find_file(GVariant *tree, const char *name, GpDigest *file, GError **error)
 {
     g_autoptr(GVariant) files = g_variant_get_child_value(tree, 0);
     for (gsize i = 0; i < g_variant_n_children(files); i++) {
@@ -117,8 +119,9 @@ static gboolean find_file(GVariant *tree, const char *name, GpDigest *file)
         g_autoptr(GVariant) sum = NULL;
         g_variant_get_child(files, i, "(&s@ay)", &here, &sum);
         if (g_str_equal(here, name))
-            return set_digest(file, sum);
+            return set_digest(file, sum, error);
     }
+    g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "it has no such file");
     return FALSE;
 }
 
@@ -134,13 +137,9 @@ static GBytes *read_file(GpStore *store, const char *commit, const char *name, g
         return NULL;
     g_variant_get_child(variant, 6, "@ay", &top_sum);
     g_autoptr(GVariant) tree =
-        set_digest(&digest, top_sum) ? read_object(store, &digest, "dirtree", TREE_TYPE, error) : NULL;
-    if (!tree)
+        set_digest(&digest, top_sum, error) ? read_object(store, &digest, "dirtree", TREE_TYPE, error) : NULL;
+    if (!tree || !find_file(tree, name, &file, error))
         return NULL;
-    if (!find_file(tree, name, &file)) {
-        g_set_error(error, GP_ERROR, GP_ERROR_NOT_FOUND, "it has no such file");
-        return NULL;
-    }
     char path[GP_OBJECT_PATH_SIZE];
     gp_object_path(file.bytes, path);
     return gp_read_file(store->objects_fd, path, max, "its object", error);

@@ -58,7 +58,7 @@ def test_nothing_but_the_manifest_is_asked_for(stored):
 
 
 def test_damaged_configuration_is_fetched(work, stored):
-    """Only its digest counts, wherever it comes from; and the store's is made good."""
+    """Only its digest counts, wherever it comes from. One that is missing is written again; one that is damaged is fsck's to find."""
     where = [path for path in (work.store / "repo/objects").glob("*/*.file") if path.read_bytes() == stored.image.config]
     assert len(where) == 1
     where[0].write_bytes(bytes(len(stored.image.config)))

@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/error.h"
 #include "base/io.h"
 
 #define PIECE 4096
@@ -78,6 +81,39 @@ static void test_in_a_file(void)
     g_assert_cmpint(g_rmdir(directory), ==, 0); /* the file has no name */
 }
 
+/* The descriptor of the arena's file. */
+static int find_file(const char *directory)
+{
+    for (int fd = 3; fd < 64; fd++) {
+        g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+        g_autofree char *target = g_file_read_link(link, NULL);
+        if (target && g_str_has_prefix(target, directory) && g_str_has_suffix(target, "(deleted)"))
+            return fd;
+    }
+    return -1;
+}
+
+/* What the disk gives back no more: here because the file was cut under the arena's feet. */
+static void test_disk_that_loses(void)
+{
+    g_autofree char *directory = g_dir_make_tmp("gp-arena-XXXXXX", NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        GP_AUTOFD int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        g_autofree guint32 *refs = g_new(guint32, PIECES);
+        GpArena *arena = fill(fd, refs);
+        gp_arena_rest(arena);
+        if (ftruncate(find_file(directory), 0) == 0)
+            assert_kept(arena, refs);
+        _exit(0);
+    }
+    int status = 0;
+    g_assert_cmpint(waitpid(child, &status, 0), ==, child);
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, gp_error_info(GP_ERROR_DIGEST)->exit_status);
+    g_assert_cmpint(g_rmdir(directory), ==, 0);
+}
+
 static gpointer rest_all_the_time(gpointer data)
 {
     gpointer *shared = data;
@@ -111,6 +147,7 @@ int main(int argc, char **argv)
     g_test_add_func("/storage/arena/pieces-are-zeros-and-have-references", test_pieces);
     g_test_add_func("/storage/arena/without-a-file-all-stays-in-memory", test_without_a_file);
     g_test_add_func("/storage/arena/most-lies-in-a-file-without-a-name", test_in_a_file);
+    g_test_add_func("/storage/arena/disk-that-loses-what-it-has-ends-the-process", test_disk_that_loses);
     g_test_add_func("/storage/arena/pages-are-given-back-while-others-write", test_rest_in_another_thread);
     return g_test_run();
 }
