@@ -69,6 +69,56 @@ static void test_damaged_repository(Fixture *f, gconstpointer data)
     assert_open_fails(f->path, GP_STORE_READ, TRUE, GP_ERROR_INTERNAL, f->path);
 }
 
+/* Makes @bytes, under their own name, the commit of an image's ref, and loads the image. */
+static GpStoredImage *load_commit(Fixture *f, GVariant *commit, GError **error)
+{
+    g_autoptr(GVariant) owned = g_variant_ref_sink(commit);
+    g_autoptr(GBytes) bytes = g_variant_get_data_as_bytes(owned);
+    g_autofree char *sum = g_compute_checksum_for_bytes(G_CHECKSUM_SHA256, bytes);
+    GpDigest manifest = digest_of("manifest");
+    g_autofree char *ref = gp_store_ref("image", &manifest);
+    g_autofree char *object = g_strdup_printf("%s/repo/objects/%.2s/%s.commit", f->path, sum, sum + 2);
+    g_autofree char *line = g_strconcat(sum, "\n", NULL);
+    g_autofree char *head = g_strdup_printf("%s/repo/refs/heads/%s", f->path, ref);
+    shell(f->path, "mkdir -p repo/objects/%.2s $(dirname repo/refs/heads/%s)", sum, ref);
+    g_assert_true(g_file_set_contents(object, g_bytes_get_data(bytes, NULL), (gssize) g_bytes_get_size(bytes), NULL));
+    g_assert_true(g_file_set_contents(head, line, -1, NULL));
+    return gp_store_load_image(f->store, &manifest, error);
+}
+
+/* An image's commit whose tree is called @tree, of @size bytes. */
+static GVariant *make_commit(const guint8 *tree, gsize size)
+{
+    const char *const layers[] = {NULL};
+    GVariantBuilder metadata;
+    g_variant_builder_init(&metadata, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&metadata, "{sv}", GP_META_REFERENCE, g_variant_new_string("example.com/a:1"));
+    g_variant_builder_add(&metadata, "{sv}", GP_META_LAYERS, g_variant_new_strv(layers, -1));
+    GVariant *sum = g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, tree, size, 1);
+    return g_variant_new("(a{sv}@aya(say)sst@ay@ay)", &metadata, g_variant_new_array(G_VARIANT_TYPE_BYTE, NULL, 0),
+        NULL, "", "", (guint64) 0, sum, g_variant_new_array(G_VARIANT_TYPE_BYTE, NULL, 0));
+}
+
+/* Commits that bear their right names, as somebody could write them who has the disk. */
+static void test_made_up_commits(Fixture *f, gconstpointer data)
+{
+    static const guint8 zeros[32];
+    static const struct {
+        gsize size;
+        GpErrorCode code;
+        const char *reason;
+    } cases[] = {{31, GP_ERROR_INTERNAL, "a checksum that is none"}, {0, GP_ERROR_INTERNAL, "a checksum that is none"},
+        {32, GP_ERROR_NOT_FOUND, "dirtree"}};
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_null(load_commit(f, make_commit(zeros, cases[i].size), &error));
+        assert_refused(error, cases[i].code, cases[i].reason);
+    }
+    g_autoptr(GError) error = NULL;
+    g_assert_null(load_commit(f, g_variant_new("(ss)", "no", "commit"), &error));
+    assert_refused(error, GP_ERROR_INTERNAL, "its commit is none");
+}
+
 /* ---- locks */
 
 /* A child that holds the store open for @milliseconds. */
@@ -227,6 +277,7 @@ int main(int argc, char **argv)
     TEST("directory-that-others-may-write-is-refused", test_others_may_write);
     TEST("half-made-repository-is-made-again", test_half_repository);
     TEST("damaged-repository-is-an-error", test_damaged_repository);
+    TEST("commits-that-somebody-made-up", test_made_up_commits);
     TEST("many-may-share-it", test_shared);
     TEST("whoever-removes-shares-it-too", test_remover_shares);
     TEST("waiting-for-a-lock-ends", test_wait_ends);
