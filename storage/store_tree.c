@@ -17,15 +17,11 @@
 #define COMPARED (64 * 1024) /* bytes at a time */
 
 typedef struct {
-    guint8 contents[32], metadata[32];
-} Sums;
-
-typedef struct {
     GpLayerTree *tree;
     int objects_fd, scratch_fd;
     GpHasher *hasher;
     GHashTable *metadata; /* GBytes of a dirmeta object to its checksum: most directories have the same attributes */
-    GPtrArray *side;      /* checksums, borrowed, of objects that libostree's trees cannot name */
+    GpLayerTree *side;    /* of objects that libostree's trees cannot name, by checksum */
 } Writer;
 
 /* ---- objects */
@@ -179,14 +175,6 @@ static const guint8 *find_metadata(Writer *writer, const GpInode *inode, GError 
     return kept;
 }
 
-static gboolean write_metadata(Writer *writer, const GpInode *inode, guint8 checksum[32], GError **error)
-{
-    const guint8 *found = find_metadata(writer, inode, error);
-    if (found)
-        memcpy(checksum, found, 32);
-    return found != NULL;
-}
-
 /* ---- directories' contents
  *
  * "(a(say)a(sayay))": files with their checksums, directories with two, each list in the order of the names' bytes. In
@@ -199,74 +187,26 @@ static guint offset_size(gsize body, gsize count)
     return body + count <= G_MAXUINT8 ? 1 : body + 2 * count <= G_MAXUINT16 ? 2 : 4;
 }
 
-static void append_offset(GByteArray *out, gsize offset, guint size)
-{
-    guint32 little = GUINT32_TO_LE((guint32) offset);
-    g_byte_array_append(out, (const guint8 *) &little, size);
-}
-
-typedef struct {
-    GByteArray *bytes;
-    GArray *ends; /* gsize: of the elements of the list that is being written */
-    gsize start;  /* of that list */
-} Serial;
-
-/* @sums: @count times 32 bytes, 1 or 2. */
-static void append_element(Serial *serial, const char *name, const guint8 *sums, guint count)
-{
-    gsize text = strlen(name) + 1, body = text + 32 * count;
-    guint size = offset_size(body, count);
-    g_byte_array_append(serial->bytes, (const guint8 *) name, (guint) text);
-    g_byte_array_append(serial->bytes, sums, 32 * count);
-    for (guint i = count; i-- > 0;)
-        append_offset(serial->bytes, text + 32 * i, size);
-    gsize end = serial->bytes->len - serial->start;
-    g_array_append_val(serial->ends, end);
-}
-
-/* Ends the list and begins the next one. Returns where it ended. */
-static gsize end_list(Serial *serial)
-{
-    guint count = serial->ends->len;
-    guint size = offset_size(serial->bytes->len - serial->start, count);
-    for (guint i = 0; i < count; i++)
-        append_offset(serial->bytes, g_array_index(serial->ends, gsize, i), size);
-    g_array_set_size(serial->ends, 0);
-    return serial->start = serial->bytes->len;
-}
-
-static void serial_init(Serial *serial)
-{
-    *serial = (Serial){.bytes = g_byte_array_new(), .ends = g_array_new(FALSE, FALSE, sizeof(gsize))};
-}
-
-static void serial_clear(Serial *serial)
-{
-    g_byte_array_unref(serial->bytes);
-    g_array_unref(serial->ends);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Serial, serial_clear)
-
-/* @files_end: what end_list() said behind the files. */
-static gboolean put_tree(const Writer *writer, Serial *serial, gsize files_end, guint8 checksum[32], GError **error)
-{
-    (void) end_list(serial);
-    append_offset(serial->bytes, files_end, offset_size(serial->bytes->len, 1));
-    return put_metadata_object(writer, ".dirtree", serial->bytes->data, serial->bytes->len, checksum, error);
-}
-
 /* ---- a layer */
 
-static gint by_checksum(gconstpointer a, gconstpointer b)
+static void add_file(GpLayerTree *tree, const char *name, const guint8 object[32])
 {
-    return memcmp(*(const guint8 *const *) a, *(const guint8 *const *) b, 32);
+    GpInode *inode = gp_layer_tree_add(tree, tree->root, name, NULL)->inode;
+    inode->mode = S_IFREG | 0644;
+    inode->has_object = TRUE;
+    memcpy(inode->object, object, 32);
 }
 
-/* Objects below a directory that libostree cannot name. */
+/* Objects below a directory that libostree cannot name: each once, by its checksum. */
 static void put_aside(Writer *writer, const GpNode *node)
 {
-    if (node->inode->has_object)
-        g_ptr_array_add(writer->side, (gpointer) (guintptr) node->inode->object);
+    if (node->inode->has_object) {
+        GpDigest digest = {.algorithm = GP_DIGEST_SHA256};
+        memcpy(digest.bytes, node->inode->object, 32);
+        g_autofree char *hex = gp_digest_to_hex(&digest);
+        if (!gp_layer_child(writer->side, writer->side->root, hex))
+            add_file(writer->side, hex, node->inode->object);
+    }
     for (const GpNode *child = node->first; child; child = child->next)
         put_aside(writer, child);
 }
@@ -317,7 +257,7 @@ static gboolean emit_offset(Output *output, gsize offset, guint size, GError **e
     return emit(output, &little, size, error);
 }
 
-/* Of an element with @count checksums: see append_element(). */
+/* Of an element with @count checksums. */
 static gsize element_size(const GpNode *node, guint count)
 {
     gsize body = strlen(node->name) + 1 + 32 * count;
@@ -382,7 +322,18 @@ static gboolean emit_directory(Output *output, const GpNode *node, guint8 checks
            name_output(output, checksum, error);
 }
 
-/* Directories below first: their checksums stay in their inodes. */
+/* The objects of @node alone, whose checksums stay in its inode. */
+static gboolean write_one(Writer *writer, GpNode *node, GError **error)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    Output output = {.writer = writer, .bytes = bytes, .fd = -1};
+    gboolean ok = emit_directory(&output, node, node->inode->object, error);
+    gp_close_fd(&output.fd);
+    node->inode->metadata = ok ? find_metadata(writer, node->inode, error) : NULL;
+    return node->inode->metadata != NULL;
+}
+
+/* Directories below first. */
 static gboolean write_directory(Writer *writer, GpNode *node, GError **error)
 {
     for (GpNode *child = node->first; child; child = child->next) {
@@ -392,33 +343,7 @@ static gboolean write_directory(Writer *writer, GpNode *node, GError **error)
         else if (S_ISDIR(child->inode->mode) && !write_directory(writer, child, error))
             return FALSE;
     }
-    g_autoptr(GByteArray) bytes = g_byte_array_new();
-    Output output = {.writer = writer, .bytes = bytes, .fd = -1};
-    gboolean ok = emit_directory(&output, node, node->inode->object, error);
-    gp_close_fd(&output.fd);
-    node->inode->metadata = ok ? find_metadata(writer, node->inode, error) : NULL;
-    return node->inode->metadata != NULL;
-}
-
-static const GpInode plain_directory = {.mode = S_IFDIR | 0755};
-
-static gboolean write_side(Writer *writer, Sums *sums, GError **error)
-{
-    g_auto(Serial) serial;
-    serial_init(&serial);
-    g_ptr_array_sort(writer->side, by_checksum);
-    for (guint i = 0; i < writer->side->len; i++) {
-        const guint8 *object = writer->side->pdata[i];
-        if (i > 0 && memcmp(object, writer->side->pdata[i - 1], 32) == 0)
-            continue;
-        GpDigest digest = {.algorithm = GP_DIGEST_SHA256};
-        memcpy(digest.bytes, object, 32);
-        g_autofree char *hex = gp_digest_to_hex(&digest);
-        append_element(&serial, hex, object, 1);
-    }
-    gsize files_end = end_list(&serial);
-    return put_tree(writer, &serial, files_end, sums->contents, error) &&
-           write_metadata(writer, &plain_directory, sums->metadata, error);
+    return write_one(writer, node, error);
 }
 
 /* ---- the sidecar
@@ -475,25 +400,28 @@ static gboolean finish_sidecar(Sidecar *sidecar, GError **error)
     return FALSE;
 }
 
-static gboolean write_top(Writer *writer, const char *sidecar_name, Sums *sums, GError **error)
+static gboolean write_layer(Writer *writer, Sidecar *sidecar, GError **error)
 {
-    Sums root, side;
+    sidecar->thread = g_thread_try_new("sidecar", run_sidecar, sidecar, NULL);
+    gboolean ok = write_directory(writer, writer->tree->root, error);
+    if (ok) {
+        gp_layer_tree_sort(writer->side);
+        ok = write_one(writer, writer->side->root, error);
+    }
+    return finish_sidecar(sidecar, ok ? error : NULL) && ok;
+}
+
+/* The directory of the commit, as a tree of three names: its root's inode has the checksums. */
+static gboolean write_top(Writer *writer, GpLayerTree *top, const char *sidecar_name, GError **error)
+{
     Sidecar sidecar = {.writer = writer, .hasher = gp_hasher_new(GP_DIGEST_SHA256), .fd = -1};
-    g_auto(Serial) serial;
-    serial_init(&serial);
-    sidecar.thread = g_thread_try_new("sidecar", run_sidecar, &sidecar, NULL);
-    GpInode *top = writer->tree->root->inode;
-    gboolean ok = write_directory(writer, writer->tree->root, error) && write_side(writer, &side, error);
-    if (!finish_sidecar(&sidecar, ok ? error : NULL) || !ok)
+    if (!write_layer(writer, &sidecar, error))
         return FALSE;
-    append_element(&serial, sidecar_name, sidecar.checksum, 1);
-    gsize files_end = end_list(&serial);
-    append_element(&serial, "objects", (const guint8 *) &side, 2);
-    memcpy(root.contents, top->object, 32);
-    memcpy(root.metadata, top->metadata, 32);
-    append_element(&serial, "root", (const guint8 *) &root, 2);
-    return put_tree(writer, &serial, files_end, sums->contents, error) &&
-           write_metadata(writer, &plain_directory, sums->metadata, error);
+    add_file(top, sidecar_name, sidecar.checksum);
+    gp_layer_tree_add(top, top->root, "objects", writer->side->root->inode);
+    gp_layer_tree_add(top, top->root, "root", writer->tree->root->inode);
+    gp_layer_tree_sort(top);
+    return write_one(writer, top->root, error);
 }
 
 static void set_hex(char out[65], const guint8 checksum[32])
@@ -510,18 +438,18 @@ gboolean gp_tree_write(
     g_autoptr(GpHasher) hasher = gp_hasher_new(GP_DIGEST_SHA256);
     g_autoptr(GHashTable) metadata =
         g_hash_table_new_full(g_bytes_hash, g_bytes_equal, (GDestroyNotify) g_bytes_unref, g_free);
-    g_autoptr(GPtrArray) side = g_ptr_array_new();
+    g_autoptr(GpLayerTree) side = gp_layer_tree_new(-1);
+    g_autoptr(GpLayerTree) top = gp_layer_tree_new(-1);
     Writer writer = {.tree = tree,
         .objects_fd = objects_fd,
         .scratch_fd = scratch_fd,
         .hasher = hasher,
         .metadata = metadata,
         .side = side};
-    Sums sums;
     gp_layer_tree_sort(tree); /* before there are two threads that walk through it */
-    if (!write_top(&writer, sidecar_name, &sums, error) || !gp_arena_check(tree->arena, error))
+    if (!write_top(&writer, top, sidecar_name, error) || !gp_arena_check(tree->arena, error))
         return FALSE;
-    set_hex(name->contents, sums.contents);
-    set_hex(name->metadata, sums.metadata);
+    set_hex(name->contents, top->root->inode->object);
+    set_hex(name->metadata, top->root->inode->metadata);
     return TRUE;
 }
